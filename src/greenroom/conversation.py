@@ -1,0 +1,51 @@
+"""The plain shape in which text travels: the OpenAI message list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, cast
+
+from greenroom.errors import ConversationError
+
+MessageRole = Literal["system", "user", "assistant"]
+
+
+class Message(TypedDict):
+    """One message: who speaks (`system`, `user` or `assistant`) and what."""
+
+    role: MessageRole
+    content: str
+
+
+Conversation = list[Message]
+
+
+def system(content: str) -> Message:
+    return {"role": "system", "content": content}
+
+
+def user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Message:
+    return {"role": "assistant", "content": content}
+
+
+def checked(conversation: Sequence[Any]) -> Conversation:
+    """The conversation, if it is one; raises ConversationError naming the message and the field that is wrong."""
+    if isinstance(conversation, str | bytes):
+        raise ConversationError("a conversation is a list of {role, content} messages; got a plain string: wrap it as "
+                                '[{"role": "user", "content": …}]')
+    if not conversation:
+        raise ConversationError("a conversation needs at least one message; got none")
+    for index, message in enumerate(conversation):
+        if not isinstance(message, dict):
+            raise ConversationError(f"message {index} is {type(message).__name__}; expected a dict with role and content")
+        fields = cast(dict[str, Any], message)
+        if fields.get("role") not in ("system", "user", "assistant"):
+            raise ConversationError(f"message {index} has role {fields.get('role')!r}; expected system, user or assistant")
+        if not isinstance(fields.get("content"), str):
+            raise ConversationError(f"message {index} has content of type {type(fields.get('content')).__name__}; "
+                                    "expected text")
+    return cast(Conversation, list(conversation))
