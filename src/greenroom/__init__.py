@@ -1,0 +1,57 @@
+"""Greenroom measures, stress-tests and steers the personas of language models.
+
+The public names below load what they need at first use: importing Greenroom prints nothing, sets nothing, reads no
+environment and imports no torch.
+
+    import greenroom
+
+    subject = greenroom.load("smollm2")
+    replies = subject.generate([[greenroom.user("Who are you?")]])
+    result = greenroom.audit("smollm2")
+    print(result)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenroom.auditing.audit import AuditResult as AuditResult
+    from greenroom.auditing.audit import audit as audit
+    from greenroom.conversation import Conversation as Conversation
+    from greenroom.conversation import Message as Message
+    from greenroom.conversation import assistant as assistant
+    from greenroom.conversation import system as system
+    from greenroom.conversation import user as user
+    from greenroom.directions import Direction as Direction
+    from greenroom.directions import assistant_axis as assistant_axis
+    from greenroom.directions import trait_vector as trait_vector
+    from greenroom.errors import GreenroomError as GreenroomError
+    from greenroom.subject import Reply as Reply
+    from greenroom.subject import Subject as Subject
+    from greenroom.subject import load as load
+
+# Where each public name lives. The block above says the same to editors; a test holds the two together.
+HOMES = {
+    "greenroom.auditing.audit": ("AuditResult", "audit"),
+    "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
+    "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
+    "greenroom.errors": ("GreenroomError",),
+    "greenroom.subject": ("Reply", "Subject", "load"),
+}
+_HOME = {name: module for module, names in HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from greenroom.runs.machine import version
+
+        return version()
+    if name not in _HOME:
+        raise AttributeError(f"module 'greenroom' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *sorted(_HOME)]

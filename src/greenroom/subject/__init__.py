@@ -1,0 +1,15 @@
+"""The model under study. `load` it, then `generate`, `score`, `activations`, `intervene`."""
+
+from greenroom.subject.capture import Captured, Sinks
+from greenroom.subject.check import Finding, check_instrument
+from greenroom.subject.decoding import Capture, Reply
+from greenroom.subject.interventions import Intervention
+from greenroom.subject.loading import load, ready
+from greenroom.subject.scoring import Scores
+from greenroom.subject.subject import Subject
+from greenroom.subject.tiny import tiny
+
+__all__ = [
+    "Capture", "Captured", "Finding", "Intervention", "Reply", "Scores", "Sinks", "Subject",
+    "check_instrument", "load", "ready", "tiny",
+]

@@ -1,0 +1,12 @@
+"""What Inspect loads through Greenroom's entry point: the provider `greenroom/<model>` and the tasks.
+
+Loading this imports no torch; that happens when a model is created.
+"""
+
+from __future__ import annotations
+
+from greenroom.evals.costly_sacrifice import costly_sacrifice
+from greenroom.evals.self_concept import self_concept
+from greenroom.provider import GreenroomAPI
+
+__all__ = ["GreenroomAPI", "costly_sacrifice", "self_concept"]

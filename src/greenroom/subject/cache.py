@@ -1,0 +1,134 @@
+"""Keys and values of many rows, stored densely: the key of position p lies at index p in every row.
+
+Because of that, causality (index ≤ position) is the only mask there is: what lies beyond a row's end is
+hidden from it, whether it is padding or the leftovers of a conversation that used the row before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from greenroom.errors import ModelError
+
+
+class RowCache:
+    """A transformers cache over preallocated storage, one tensor a block.
+
+    keys[layer], values[layer]: (rows, heads, capacity, head_dim), made on first use because only the first forward
+    tells a block's shape. Before each forward, `at(positions, length)` says where the new tokens go.
+    """
+
+    is_compileable = False
+
+    def __init__(self, layers: int, rows: int, capacity: int):
+        self.rows, self.capacity = rows, capacity
+        self.keys: list[Tensor | None] = [None] * layers
+        self.values: list[Tensor | None] = [None] * layers
+        self._positions: Tensor | None = None
+        self._active = 0
+        self._length = 0
+        self._column: int | None = None
+
+    def at(self, positions: Tensor, length: int) -> None:
+        """The next forward writes row i's tokens at positions[i] (rows, tokens); keys 0…length−1 are visible."""
+        self._positions = positions
+        self._active = positions.shape[0]
+        self._length = length
+        # Rows at one common position (batches of equal length) can be written as a slice, without an index.
+        first = int(positions[0, 0])
+        self._column = first if bool((positions[:, 0] == first).all()) else None
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self._length
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self.keys[layer_idx] is None:
+            heads, dim_key, dim_value = key.shape[1], key.shape[3], value.shape[3]
+            self.keys[layer_idx] = key.new_zeros(self.rows, heads, self.capacity, dim_key)
+            self.values[layer_idx] = value.new_zeros(self.rows, heads, self.capacity, dim_value)
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        assert keys is not None
+        assert values is not None
+        assert self._positions is not None
+        rows, tokens = self._positions.shape
+        if self._column is not None:
+            keys[:rows, :, self._column : self._column + tokens] = key
+            values[:rows, :, self._column : self._column + tokens] = value
+        else:
+            index = torch.arange(rows, device=key.device).unsqueeze(-1)
+            keys[index, :, self._positions] = key.transpose(1, 2)
+            values[index, :, self._positions] = value.transpose(1, 2)
+        return keys[:rows, :, : self._length], values[:rows, :, : self._length]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies the first `length` keys and values of one row over another."""
+        for store in (self.keys, self.values):
+            for tensor in store:
+                if tensor is not None:
+                    tensor[target, :, :length] = tensor[source, :, :length]
+
+    def take(self, row: int, length: int) -> Prefix:
+        """A copy of one row's first `length` positions."""
+        return Prefix(
+            length,
+            [tensor[row, :, :length].clone() for tensor in self.keys if tensor is not None],
+            [tensor[row, :, :length].clone() for tensor in self.values if tensor is not None],
+        )
+
+    def put(self, row: int, prefix: Prefix) -> None:
+        """Writes a prefix into one row."""
+        for store, parts in ((self.keys, prefix.keys), (self.values, prefix.values)):
+            for layer, part in enumerate(parts):
+                tensor = store[layer]
+                if tensor is None:
+                    tensor = store[layer] = part.new_zeros(self.rows, part.shape[0], self.capacity, part.shape[2])
+                tensor[row, :, : prefix.length] = part
+
+    def copy_rows(self, source: RowCache, rows: int, start: int, length: int) -> None:
+        """Copies the first `rows` rows of another cache to rows start… of this one, `length` positions of each."""
+        for mine, theirs in ((self.keys, source.keys), (self.values, source.values)):
+            for layer, part in enumerate(theirs):
+                if part is None:
+                    continue
+                tensor = mine[layer]
+                if tensor is None:
+                    tensor = mine[layer] = part.new_zeros(self.rows, part.shape[1], self.capacity, part.shape[3])
+                tensor[start : start + rows, :, :length] = part[:rows, :, :length]
+
+
+class Prefix:
+    """Keys and values of one shared prefix: per block (heads, length, head_dim)."""
+
+    def __init__(self, length: int, keys: list[Tensor], values: list[Tensor]):
+        self.length, self.keys, self.values = length, keys, values
+
+
+def attention_mask(config: Any, positions: Tensor, length: int, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """The additive causal mask (batch, 1, token, length) for dense keys, or one for each layer type of the config.
+
+    Raises ModelError for attention kinds whose state is not a list of keys (linear attention, state spaces).
+    """
+    keys = torch.arange(length, device=positions.device)
+    hidden = torch.finfo(dtype).min
+
+    def mask(window: int | None) -> Tensor:
+        visible = keys <= positions.unsqueeze(-1)
+        if window is not None:
+            visible &= positions.unsqueeze(-1) - keys < window
+        floor = torch.full((), hidden, dtype=dtype, device=positions.device)
+        return torch.where(visible, torch.zeros((), dtype=dtype, device=positions.device), floor).unsqueeze(1)
+
+    kinds = set(getattr(config, "layer_types", None) or ())
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ModelError(f"attention of kind {', '.join(sorted(unknown))} is not supported yet; "
+                         "supported are full and sliding-window attention")
+    window = getattr(config, "sliding_window", None)
+    if "sliding_attention" in kinds:
+        return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
+    if kinds or not getattr(config, "use_sliding_window", True):
+        window = None
+    return mask(window)

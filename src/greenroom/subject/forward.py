@@ -1,0 +1,173 @@
+"""One forward of the engine: a batch of token stretches, each after its own prefix, through the stock modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from greenroom.errors import ModelError
+from greenroom.subject.cache import Prefix, RowCache, attention_mask
+from greenroom.subject.capture import Hooks, Pass, Stop
+from greenroom.subject.prefixes import Node, PrefixTree
+
+# Rows × padded tokens of one forward: large enough for the matrix rate, small enough for the activations of an MLP.
+TOKENS_PER_FORWARD = 3072
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Tokens of one row from position `start` on, after `prefix` (whose length is `start`)."""
+
+    row: int
+    start: int
+    tokens: Sequence[int]
+    prefix: Prefix | None = None
+
+
+class Network:
+    """The parts of a decoder-only transformers model that the engine uses: blocks, body and head."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+        self.body: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+        self.blocks = _blocks(self.body, int(self.config.num_hidden_layers))
+        self.head: nn.Module = model.get_output_embeddings()
+        if self.head is None:
+            raise ModelError("this model has no language-model head; expected a causal language model")
+        self.device = next(model.parameters()).device
+        self.dtype = next(self.body.parameters()).dtype
+        self.context = int(getattr(self.config, "max_position_embeddings", 0) or (1 << 30))
+        self.softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        # Granite divides its logits, Cohere multiplies them.
+        self.logit_scale = float(getattr(self.config, "logit_scale", None) or 1.0) / float(
+            getattr(self.config, "logits_scaling", None) or 1.0
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, vocabulary) float32 from final-norm hidden states (…, d_model)."""
+        logits = self.head(hidden).float()
+        if self.logit_scale != 1.0:
+            logits = logits * self.logit_scale
+        if self.softcap:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        return logits
+
+    def run(self, hooks: Hooks, tokens: Tensor, positions: Tensor, state: Pass, cache: RowCache | None) -> Tensor | None:
+        """Final-norm hidden states (batch, token, d_model), or None when a hook ended the forward early."""
+        length = int(positions.max()) + 1 if cache is not None else tokens.shape[1]
+        if cache is not None:
+            cache.at(positions, length)
+        hooks.current = state
+        try:
+            output = self.body(
+                input_ids=tokens,
+                attention_mask=attention_mask(self.config, positions, length, self.dtype),
+                # Padding may lie beyond a learned position table; what it computes is never seen.
+                position_ids=positions.clamp_max(self.context - 1),
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        except Stop:
+            return None
+        return output.last_hidden_state
+
+
+def _blocks(body: nn.Module, count: int) -> Sequence[nn.Module]:
+    lists = [module for module in body.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    if not lists:
+        raise ModelError(f"found no list of {count} blocks in {type(body).__name__}; expected a decoder-only transformer")
+    return list(lists[0])
+
+
+def planned(stretches: Sequence[Stretch], budget: int = TOKENS_PER_FORWARD, rows: int = 256) -> Iterator[list[Stretch]]:
+    """Batches of similar length, longest first, within `budget` padded tokens (prefix tokens weigh a quarter: they
+    cost memory and attention, not matrix products). Depends on lengths alone, never on free memory."""
+    ordered = sorted(stretches, key=lambda item: (-len(item.tokens), -item.start, item.row))
+    batch: list[Stretch] = []
+    longest = deepest = 0
+    for item in ordered:
+        deepest_with = max(deepest, item.start)
+        width = max(longest, len(item.tokens)) + deepest_with // 4
+        if batch and (width * (len(batch) + 1) > budget or len(batch) >= rows):
+            yield batch
+            batch, longest, deepest = [], 0, 0
+        batch.append(item)
+        longest, deepest = max(longest, len(item.tokens)), max(deepest, item.start)
+    if batch:
+        yield batch
+
+
+def run_stretches(
+    network: Network, hooks: Hooks, batch: Sequence[Stretch], reply_start: Tensor, keep: bool
+) -> tuple[Tensor | None, RowCache | None]:
+    """Runs one batch, padded on the right. Returns hidden states (batch, token, d_model) and the cache.
+
+    keep: whether keys and values are wanted afterwards; without prefixes and without `keep` no cache is made.
+    """
+    device = network.device
+    longest = max(len(item.tokens) for item in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    for index, item in enumerate(batch):
+        ids[index, : len(item.tokens)] = torch.tensor(item.tokens, dtype=torch.long)
+    starts = torch.tensor([item.start for item in batch])
+    positions = (starts.unsqueeze(-1) + torch.arange(longest)).to(device)
+    cache = None
+    if keep or bool(starts.any()):
+        cache = RowCache(len(network.blocks), len(batch), int(starts.max()) + longest)
+        for index, item in enumerate(batch):
+            if item.prefix is not None:
+                cache.put(index, item.prefix)
+    rows = torch.tensor([item.row for item in batch], device=device)
+    state = Pass(rows, positions, reply_start[rows])
+    hidden = network.run(hooks, ids.to(device), positions, state, cache)
+    return hidden, cache
+
+
+def compute_prefixes(
+    network: Network,
+    hooks: Hooks,
+    tree: PrefixTree,
+    tokens: Sequence[Sequence[int]],
+    reply_start: Tensor,
+    advance: Callable[[int], None] | None = None,
+) -> list[Prefix]:
+    """Keys and values of every node of the tree, level by level."""
+    prefixes: list[Prefix | None] = [None] * len(tree.nodes)
+    for depth in range(max((node.depth for node in tree.nodes), default=-1) + 1):
+        level = [index for index, node in enumerate(tree.nodes) if node.depth == depth]
+        stretches = {
+            tree.nodes[index].row: index for index in level
+        }  # a row represents at most one node of a level, since a node's rows are disjoint from its siblings'
+        items = [_stretch(tree.nodes[index], tokens, prefixes) for index in level]
+        for batch in planned(items):
+            _, cache = run_stretches(network, hooks, batch, reply_start, keep=True)
+            assert cache is not None
+            for slot, item in enumerate(batch):
+                node = stretches[item.row]
+                prefixes[node] = cache.take(slot, tree.nodes[node].end)
+            if advance is not None:
+                advance(sum(len(item.tokens) for item in batch))
+    return _all(prefixes)
+
+
+def _stretch(node: Node, tokens: Sequence[Sequence[int]], prefixes: Sequence[Prefix | None]) -> Stretch:
+    prefix = None if node.parent is None else prefixes[node.parent]
+    return Stretch(node.row, node.start, tokens[node.row][node.start : node.end], prefix)
+
+
+def _all(prefixes: Iterable[Prefix | None]) -> list[Prefix]:
+    return [prefix for prefix in prefixes if prefix is not None]
+
+
+def leaves(tree: PrefixTree, prefixes: Sequence[Prefix], tokens: Sequence[Sequence[int]], rows: Iterable[int]) -> list[Stretch]:
+    """Each row's own tokens, after the prefix that it shares."""
+    result = []
+    for row in rows:
+        node = tree.leaf[row]
+        start = tree.start(row)
+        result.append(Stretch(row, start, tokens[row][start:], None if node is None else prefixes[node]))
+    return result

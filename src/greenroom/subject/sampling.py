@@ -1,0 +1,54 @@
+"""Drawing tokens: each conversation has a random stream of its own, so that its reply does not depend on its batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_streams(prompts: Sequence[Sequence[int]], length: int, seed: int) -> np.ndarray:
+    """(conversations, length) uniform numbers in [0, 1), float64.
+
+    Row i is the stream of hash(seed, prompt tokens, k), where k counts identical prompts before it in this call:
+    independent of batch and order, while identical conversations still differ.
+    """
+    seen: Counter[tuple[int, ...]] = Counter()
+    streams = np.empty((len(prompts), length))
+    for row, prompt in enumerate(prompts):
+        key = tuple(prompt)
+        text = f"{seed}|{seen[key]}|{','.join(map(str, key))}"
+        seen[key] += 1
+        hashed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+        streams[row] = np.random.Generator(np.random.Philox(key=hashed)).random(length)
+    return streams
+
+
+def drawn(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
+    """(rows,) token ids. logits: (rows, vocabulary) float32; uniform: (rows,) float64 in [0, 1).
+
+    Temperature 0 is greedy. Otherwise temperature, then top-k (0 = off), then top-p, as transformers orders them;
+    cutting to k first means that only k values are ever sorted. The draw inverts the cumulative distribution.
+    """
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    vocabulary = logits.shape[-1]
+    if not 0 < top_k < vocabulary and top_p >= 1:
+        cumulative = (logits / temperature).softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        ids = None
+    else:
+        values, ids = logits.topk(top_k if 0 < top_k < vocabulary else vocabulary, dim=-1)
+        probabilities = (values / temperature).softmax(dim=-1, dtype=torch.float64)
+        cumulative = probabilities.cumsum(dim=-1)
+        if top_p < 1:
+            probabilities = probabilities.masked_fill(cumulative - probabilities >= top_p, 0.0)
+            cumulative = probabilities.cumsum(dim=-1)
+    target = (uniform * cumulative[:, -1]).unsqueeze(-1)
+    chosen = torch.searchsorted(cumulative, target, right=True).clamp_max(cumulative.shape[-1] - 1)
+    if ids is not None:
+        chosen = ids.gather(-1, chosen)
+    return chosen.squeeze(-1)

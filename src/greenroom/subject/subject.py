@@ -1,0 +1,234 @@
+"""The model under study: one object that generates, scores, and shows its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from greenroom.conversation import Conversation
+from greenroom.errors import ConversationError
+from greenroom.subject import decoding, scoring
+from greenroom.subject.capture import Captured, Pool, Sinks
+from greenroom.subject.chat import Chat, Encoded
+from greenroom.subject.decoding import Capture, Reply
+from greenroom.subject.forward import Network
+from greenroom.subject.interventions import Intervention
+from greenroom.subject.scoring import Scores
+
+Progress = Callable[[int, int], None]
+
+
+class Subject:
+    """A decoder-only language model with its tokenizer and chat template.
+
+    name: what it was loaded as. fingerprint: hash of weights, vocabulary and template. layers: number of blocks.
+    d_model: width of the residual stream. Every method takes a batch; a single conversation is a batch of one.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str):
+        self.model, self.tokenizer, self.name, self.fingerprint = model, tokenizer, name, fingerprint
+        self.network = Network(model)
+        self.chat = Chat(tokenizer)
+        self.layers = len(self.network.blocks)
+        self.d_model = int(self.network.config.hidden_size)
+        self.sinks: Sinks | None = None
+        self.stop_tokens = _stop_tokens(model, tokenizer)
+        self._standing: tuple[Intervention, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Subject({self.name!r}, layers={self.layers}, d_model={self.d_model}, fingerprint={self.fingerprint!r})"
+
+    # Text -------------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 50,
+        seed: int = 0,
+        capture: Capture | None = None,
+        interventions: Sequence[Intervention] = (),
+        progress: Progress | None = None,
+    ) -> list[Reply]:
+        """One reply for each conversation, in order.
+
+        temperature 0 is greedy; top_k 0 is off. A reply depends on (subject, conversation, settings, seed, how many
+        identical conversations came before it in the call), never on what else is in the batch, but for ties that
+        float rounding decides. A conversation that ends with an assistant message is continued from its text. capture
+        keeps activations of the reply without a second pass. progress(done, total) is called as replies end. An
+        exception or Ctrl-C returns nothing half-done and leaves no hook behind.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+            raise ValueError(f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}")
+        prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
+        self._check_length(prompts, max_new_tokens)
+        if capture is not None:
+            capture = Capture(self.block_ids(capture.layers), capture.pool)
+        return decoding.generate(
+            self.network,
+            self.sinks,
+            prompts,
+            stop_tokens=self.stop_tokens,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            capture=capture,
+            interventions=self._edits(interventions),
+            decode=self.chat.decode,
+            progress=progress,
+        )
+
+    def score(
+        self,
+        conversations: Sequence[Conversation],
+        continuations: Sequence[str | Sequence[int]],
+        *,
+        interventions: Sequence[Intervention] = (),
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Log-probability (nats) of continuation i as what comes next in conversation i.
+
+        A conversation that ends with an assistant message is continued from its text (cloze), otherwise the assistant's
+        turn is opened. A continuation is text or token ids; the end-of-turn token is not part of it. Prefixes that
+        rows share are computed once, so one call with many rows is much cheaper than many calls.
+        """
+        if len(conversations) != len(continuations):
+            raise ValueError(f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each")
+        prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
+        given = [self.chat.continuation(text) if isinstance(text, str) else list(text) for text in continuations]
+        self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
+        return scoring.score(self.network, self.sinks, prompts, given, self._edits(interventions), progress)
+
+    def next_token_logprobs(
+        self, conversations: Sequence[Conversation], *, interventions: Sequence[Intervention] = ()
+    ) -> Tensor:
+        """(conversation, vocabulary) float32: log-probabilities of the first token of the continuation."""
+        prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
+        self._check_length(prompts, 0)
+        return scoring.next_token_logprobs(self.network, self.sinks, prompts, self._edits(interventions))
+
+    # Activations ------------------------------------------------------------------------------------------------
+
+    def activations(
+        self,
+        conversations: Sequence[Conversation],
+        layers: Sequence[int],
+        pool: Pool = "reply",
+        *,
+        replies: Sequence[Reply | Sequence[int]] | None = None,
+        interventions: Sequence[Intervention] = (),
+        progress: Progress | None = None,
+    ) -> Captured:
+        """Activations of the residual stream after the given blocks, (layer, sample, hidden) float32.
+
+        pool: "reply" the mean over the last assistant message's own tokens, one sample a conversation; "message" the
+        mean over each message; "last" the last token before the reply would begin; "all" every token. With
+        `replies` (of `generate`, or token ids) each conversation is a prompt and the reply's exact tokens follow it:
+        text can retokenise differently, ids cannot. The forward ends at the deepest block asked and makes no logits.
+        Sinks are left out of means; a mean over nothing is NaN.
+        """
+        blocks = self.block_ids(layers)
+        tokens: list[list[int]] = []
+        ranges: list[list[tuple[int, int]]] = []
+        begins: list[int] = []
+        for index, conversation in enumerate(conversations):
+            encoded, reply = self._read(conversation, pool, None if replies is None else replies[index], index)
+            tokens.append(encoded.tokens)
+            begins.append(reply[0])
+            length = len(encoded.tokens)
+            ranges.append(
+                {"reply": [reply], "message": encoded.spans, "last": [(length - 1, length)], "all": [(0, length)]}[pool]
+            )
+        self._check_length(tokens, 0)
+        edits = self._edits(interventions)
+        return scoring.activations(self.network, self.sinks, tokens, ranges, begins, blocks, pool, edits, progress)
+
+    def _read(
+        self, conversation: Conversation, pool: Pool, reply: Reply | Sequence[int] | None, index: int
+    ) -> tuple[Encoded, tuple[int, int]]:
+        if reply is not None:
+            encoded = self.chat.encode(conversation, generate=True)
+            ids = list(reply.tokens if isinstance(reply, Reply) else reply)
+            span = (len(encoded.tokens), len(encoded.tokens) + len(ids))
+            return Encoded([*encoded.tokens, *ids], [*encoded.spans, span], encoded.text), span
+        encoded = self.chat.encode(conversation, generate=pool == "last")
+        spans = [
+            span for message, span in zip(conversation, encoded.spans, strict=True) if message["role"] == "assistant"
+        ]
+        if pool == "reply" and not spans:
+            raise ConversationError(f"conversation {index} has no assistant message; pool 'reply' reads the last one")
+        return encoded, spans[-1] if spans else (len(encoded.tokens), len(encoded.tokens))
+
+    # Interventions ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def intervene(self, *interventions: Intervention) -> Iterator[Subject]:
+        """Applies interventions to everything the subject does inside the `with` block; they nest.
+
+        Hooks live only while a forward of ours runs, so that nothing is left behind, whatever happens inside.
+        """
+        before = self._standing
+        self._standing = (*before, *self._checked(interventions))
+        try:
+            yield self
+        finally:
+            self._standing = before
+
+    def _edits(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+        return (*self._standing, *self._checked(interventions))
+
+    def _checked(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+        for edit in interventions:
+            if edit.vector.numel() != self.d_model:
+                raise ValueError(f"the vector has {edit.vector.numel()} entries, this model's residual stream {self.d_model}")
+            self.block_ids([edit.layer])
+        from dataclasses import replace
+
+        return tuple(replace(edit, layer=self.block_ids([edit.layer])[0]) for edit in interventions)
+
+    def block_ids(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """Block ids with negatives resolved; ValueError names the blocks there are."""
+        for layer in layers:
+            if not -self.layers <= layer < self.layers:
+                raise ValueError(f"block {layer} asked, {self.name} has blocks 0…{self.layers - 1}")
+        ids = tuple(layer % self.layers for layer in layers)
+        if not ids or len(set(ids)) != len(ids):
+            raise ValueError(f"expected at least one block and none twice, got {tuple(layers)}")
+        return ids
+
+    def _check_length(self, rows: Sequence[Sequence[int]], new: int) -> None:
+        longest = max((len(row) for row in rows), default=0)
+        if rows and min(len(row) for row in rows) == 0:
+            raise ConversationError("a conversation rendered to no tokens at all; expected at least one")
+        if longest + new > self.network.context:
+            raise ConversationError(f"a conversation of {longest} tokens and {new} new ones exceed the context of "
+                                    f"{self.name}, {self.network.context} tokens; shorten it or ask for fewer")
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    found: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        value = getattr(source, "eos_token_id", None)
+        if isinstance(value, int):
+            found.add(value)
+        elif isinstance(value, list | tuple):
+            found.update(int(item) for item in value)
+    return frozenset(found)
+
+
+def find_sinks(subject: Subject, conversations: Sequence[Conversation]) -> Sinks:
+    """The norm limits of definitions.md: 10 × the median norm at each block, over the tokens of the conversations."""
+    captured = subject.activations(conversations, range(subject.layers), "all")
+    norms = captured.values.norm(dim=-1)[:, captured.position > 0]
+    return Sinks((10 * norms.median(dim=-1).values).to(subject.network.device, torch.float32))
