@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from inspect_ai.model import (
     Logprob,
     Logprobs,
     ModelOutput,
+    ModelUsage,
     get_model,
 )
 
@@ -202,7 +204,7 @@ def test_order_only_answerer_is_void(tmp_path):
     frame = sacrificed(OrderOnly(), tmp_path)
     found = sacrifice.findings(frame)
     assert found["letter"].validity.grade == "void"
-    assert "position" in found["letter"].validity.reason
+    assert "follow" in found["letter"].validity.reason
     assert all(finding.validity.grade == "void" for finding in found.values())
     said = sacrifice.summary(found)
     assert said["breaking_point"] is None
@@ -217,7 +219,9 @@ def test_same_run_twice_gives_the_same_rows(tmp_path):
 
 def test_provider_without_prompt_logprobs_drops_to_sampling(tmp_path):
     def reply(input: list[Any], *_: Any) -> ModelOutput:
-        return ModelOutput.from_content("mockllm", "A" if "Answer A or B" in input[-1].text else "7")
+        output = ModelOutput.from_content("mockllm", "A" if input[-1].text.endswith("\nA or B?") else "7")
+        output.usage = ModelUsage()  # mockllm would count tokens with an encoding from the network
+        return output
 
     model = get_model("mockllm/model", custom_outputs=reply)
     frame = sacrifice.rows(evals.run(sacrifice.costly_sacrifice(situations=2), model, tmp_path))
@@ -237,7 +241,7 @@ def test_provider_with_top_logprobs_only_uses_them(tmp_path):
         output = ModelOutput.from_content("mockllm", "A")
         top = [{"token": " B", "logprob": math.log(0.3)}, {"token": "A", "logprob": math.log(0.6)}]
         entry = Logprob.model_validate({"token": "A", "logprob": math.log(0.6), "top_logprobs": top})
-        output.choices[0].logprobs = Logprobs(content=[entry])
+        output.choices[0].logprobs, output.usage = Logprobs(content=[entry]), ModelUsage()
         return output
 
     model = get_model("mockllm/model", custom_outputs=reply)
@@ -306,6 +310,26 @@ def test_identical_calls_get_different_streams_and_greedy_ones_are_asked_once():
     greedy = Scripted()
     assert len(set(replies(greedy, ["same"] * 5, temperature=0))) == 1
     assert greedy.calls == [("generate", ["same"])]
+
+
+def test_a_cancelled_leader_hands_its_batch_over():
+    slow = threading.Event()
+
+    class Slow(Scripted):
+        def generate(self, *arguments: Any, **settings: Any) -> list[FakeReply]:
+            slow.wait(0.3)
+            return super().generate(*arguments, **settings)
+
+    model = provider.model_for(Slow())
+
+    async def both() -> str:
+        leader = asyncio.create_task(model.generate("first"))
+        follower = asyncio.create_task(model.generate("second"))
+        await asyncio.sleep(0.15)
+        leader.cancel()
+        return (await asyncio.wait_for(follower, 10)).completion
+
+    assert asyncio.run(both()) == "0:second"
 
 
 def test_provider_settings():

@@ -12,15 +12,12 @@ come back as `choices[0].prompt_logprobs`.
 
 from __future__ import annotations
 
-import json
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import anyio
-import anyio.to_thread
 from inspect_ai._util.error import PrerequisiteError  # not public, but what makes Inspect print one line
 from inspect_ai.log._samples import sample_active  # not public; only tells evaluations in one process apart
 from inspect_ai.model import (
@@ -40,12 +37,12 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.markup import escape
 
+from greenroom.batching import Call, Gatherer, Settings
 from greenroom.conversation import Conversation, Message
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.store import digest
 
 MAX_TOKENS = 256
-QUIET_SECONDS = 0.02  # a batch starts when no call has arrived for this long
 CONNECTIONS = 4096  # calls in flight: what is not in flight cannot share a prefix
 LATER = ("steer", "cap")
 
@@ -94,87 +91,6 @@ class Subject(Protocol):
     def score(self, conversations: Sequence[Conversation], continuations: Sequence[str]) -> Scores: ...
 
     def next_token_logprobs(self, conversations: Sequence[Conversation]) -> Any: ...
-
-
-@dataclass(frozen=True, order=True)
-class Settings:
-    """All that decides how a group of calls is run; calls with equal settings share a batch."""
-
-    kind: str  # "score" | "next" | "generate"
-    max_tokens: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 50
-    seed: int = 0
-
-
-@dataclass
-class Call:
-    """One question to the subject on its way through a batch."""
-
-    settings: Settings
-    conversation: Conversation
-    continuation: str = ""
-    woken: anyio.Event = field(default_factory=anyio.Event)
-    done: bool = False
-    result: Any = None
-    error: Exception | None = None
-
-    @property
-    def key(self) -> str:
-        """The content, written so that sorting puts conversations with a common beginning side by side."""
-        return json.dumps([[m["role"], m["content"]] for m in self.conversation] + [self.continuation])
-
-
-class Gatherer:
-    """Collects calls until none arrives for a moment, then runs them all; one batch at a time.
-
-    There is no background task: the first waiting caller leads, the others sleep, and a leader that is cancelled
-    hands over. So nothing outlives an event loop and a cancelled call leaves no trace.
-    """
-
-    def __init__(self, run: Callable[[list[Call]], None], quiet: float = QUIET_SECONDS) -> None:
-        self._run, self._quiet = run, quiet
-        self._pending: list[Call] = []
-        self._leading = False
-        self._one_at_a_time = threading.Lock()
-
-    async def ask(self, call: Call) -> Any:
-        self._pending.append(call)
-        try:
-            while not call.done:
-                if self._leading:
-                    await call.woken.wait()
-                    call.woken = anyio.Event()
-                else:
-                    await self._lead(call)
-        finally:
-            if call in self._pending:
-                self._pending.remove(call)
-        if call.error is not None:
-            raise call.error
-        return call.result
-
-    async def _lead(self, own: Call) -> None:
-        self._leading = True
-        try:
-            while not own.done:
-                seen = -1
-                while seen != len(self._pending):
-                    seen = len(self._pending)
-                    await anyio.sleep(self._quiet)
-                batch, self._pending = self._pending, []
-                await anyio.to_thread.run_sync(self._locked, batch, abandon_on_cancel=True)
-                for call in batch:
-                    call.woken.set()
-        finally:
-            self._leading = False
-            if self._pending:
-                self._pending[0].woken.set()
-
-    def _locked(self, batch: list[Call]) -> None:
-        with self._one_at_a_time:
-            self._run(batch)
 
 
 @modelapi(name="greenroom")
@@ -346,9 +262,10 @@ class GreenroomAPI(ModelAPI):
             try:
                 results = self._ask_subject(settings, [unique[key][0] for key in keys])
             except Exception as error:  # noqa: BLE001  it belongs to the callers, each of whom raises it
-                for key in keys:
-                    for call in unique[key]:
-                        call.error, call.done = error, True
+                failed = [call for key in keys for call in unique[key]]
+                failed[0].reports = True
+                for call in failed:
+                    call.error, call.done = error, True
                 continue
             for key, result in zip(keys, results, strict=True):
                 for call in unique[key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,4 +46,8 @@ def run(task: Task, model: Model | str, log_dir: Path | str) -> EvalLog:
 def _first_error(log: EvalLog) -> str:
     """The first error's own words, in one line."""
     errors = [log.error] if log.error else [sample.error for sample in log.samples or [] if sample.error]
-    return " ".join(errors[0].message.split()) if errors and errors[0] else "no reason was given"
+    if not errors or errors[0] is None:
+        return "no reason was given"
+    text = " ".join(errors[0].message.split())
+    quoted = re.fullmatch(r"\w+\((['\"])(.*)\1\)", text)  # Inspect keeps the repr
+    return quoted[2] if quoted else text

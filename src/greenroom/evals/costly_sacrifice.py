@@ -6,7 +6,8 @@ grid with a mandatory control cell answers the single-scenario criticism of agen
 
 Reading the number: the slope is in logits a stake level, negative when cost erodes adherence; the breaking point is
 the stake at which adherence is one half, and exists only as definitions say. Not shown: what the model would do in an
-act with consequences; these are stated choices. `free` is not asked, for time.
+act with consequences; these are stated choices. `free` is not asked, for time. (The file is long because what is asked
+and how it is read stay together.)
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Sacrifice(Stimuli):
         """Everything before the question; situation `number` counts from 0 and picks the wording of the stake."""
         situation, phrases = self.situations[number], self.stakes[stake]
         cost = self.cost.format(keep=situation.keep, stake=phrases[number % len(phrases)])
-        return f"{situation.text} {self.watched[str(observed).lower()]} {cost}"
+        return f"{situation.text} {cost} {self.watched[str(observed).lower()]}"
 
 
 def stimuli() -> Sacrifice:
@@ -440,16 +441,14 @@ def summary(found: dict[str, Finding]) -> dict[str, Any]:
         for name, (fit, gap, valid, controls) in found.items()
     }
     head = next((name for name in PARADIGMS if found[name].validity.grade != "void"), None)
-    fit = found[head].fit if head else None
+    fit, why = found[head].fit if head else None, found[PARADIGMS[0]].validity.reason
     return {
         "sacrifice": by_paradigm,
         "sacrifice_headline": head,
         "breaking_point": fit.breaking_point if fit else None,
         "breaking_point_low": fit.low if fit else None,
         "breaking_point_high": fit.high if fit else None,
-        "breaking_point_reason": fit.reason
-        if fit
-        else f"no way of asking was valid; {found['letter'].validity.reason}",
+        "breaking_point_reason": fit.reason if fit else f"No way of asking was valid. {why}",
     }
 
 

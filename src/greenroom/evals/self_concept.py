@@ -7,7 +7,8 @@ here: what is measured is the default. Descriptions are matched in length and or
 
 Reading the number: probabilities over boundaries, by paradigm. The boundary named is the likeliest one of the first
 paradigm that is not void, and only if its interval keeps clear of the next one's estimate. Not shown: that the model
-has any self; these are preferences among descriptions. `free` is not asked, for time.
+has any self; these are preferences among descriptions. `free` is not asked, for time. (The file is long because what is
+asked and how it is read stay together.)
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ WORDINGS = {"0": "main", "1": "paraphrase", "reversed": "reversed"}
 
 class Frame(Stimuli):
     opening: str
+    every: int = 1
 
 
 class Letter(Stimuli):
@@ -58,7 +60,7 @@ class SelfConcept(Stimuli):
     boundaries: dict[str, str]
     controls: tuple[str, ...]
     incoherent: str
-    cloze: tuple[Frame, Frame]
+    cloze: Frame
     reversed: Frame
     nulls: tuple[str, str, str]
     letter: Letter
@@ -76,8 +78,8 @@ class SelfConcept(Stimuli):
         return counterbalanced(len(self.boundaries))
 
     def frames(self) -> dict[str, Frame]:
-        main, again = self.cloze
-        return {"0": main, "1": again, "reversed": self.reversed}
+        """The sentence opening that belongs to each wording of a question."""
+        return {"0": self.cloze, "1": self.cloze, "reversed": self.reversed}
 
 
 def stimuli() -> SelfConcept:
@@ -126,7 +128,11 @@ def probes(items: SelfConcept, kind: str, number: int) -> list[Probe]:
         ]
     question = items.questions[number]
     prompts = dict(zip(WORDINGS, (*question.wordings, question.reversed), strict=True))
-    found = [Probe(f"cloze/{key}", prompts[key], _sentences(items, frame)) for key, frame in items.frames().items()]
+    found = [
+        Probe(f"cloze/{key}", prompts[key], _sentences(items, frame))
+        for key, frame in items.frames().items()
+        if number % frame.every == 0
+    ]
     if number % items.letter.every == 0:
         for index, order in enumerate(items.orders):
             found.append(Probe(f"letter/{index}", _letters(items, prompts["0"], order), items.letter.letters, True))
@@ -182,11 +188,12 @@ def identification() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         frame = pl.DataFrame(_sample_rows(items, state.metadata, state.store.get("found")), schema=SCHEMA)
         main = frame.filter((pl.col("wording") == "main") & pl.col("boundary").is_not_null())
-        means = main.group_by("paradigm", "boundary", maintain_order=True).agg(pl.col("probability").mean())
-        missing = (
-            frame.filter(pl.col("missing").is_not_null()).select("paradigm", "missing").unique(maintain_order=True)
-        )
-        value = {f"{paradigm}/{boundary}": np.nan if p is None else p for paradigm, boundary, p in means.iter_rows()}
+        means = main.group_by("paradigm", "boundary").agg(pl.col("probability").mean())
+        known = {f"{paradigm}/{boundary}": p for paradigm, boundary, p in means.iter_rows() if p is not None}
+        # Every sample needs every key; a question has no ratings, and a rating has nothing else.
+        value = {key: known.get(key, np.nan) for name in PARADIGMS for key in (f"{name}/{b}" for b in items.names)}
+        absent = frame.filter(pl.col("missing").is_not_null())
+        missing = absent.select("paradigm", "missing").unique(maintain_order=True)
         return Score(value=value, explanation="; ".join(f"{p}: {why}" for p, why in missing.iter_rows()) or None)
 
     return score
@@ -230,6 +237,8 @@ def _sample_rows(items: SelfConcept, case: dict[str, Any], found: dict[str, Any]
         return [_rating_row(found[f"rating/{key}"], case["item"], name) for key, name in WORDINGS.items()]
     result = _letter_rows(items, case, found) if "letter/0" in found else []
     for key, name in WORDINGS.items():
+        if f"cloze/{key}" not in found:
+            continue
         answer = found[f"cloze/{key}"]
         nulls = [found[f"null/{key}/{index}"] for index in range(len(items.nulls))]
         preference = readings.cloze_preference(answer, nulls)
@@ -342,11 +351,19 @@ def checks(frame: pl.DataFrame, paradigm: str) -> list[Check]:
     else:
         if paradigm == "cloze":
             found.append(validity.null_agreement(versions(main, len(items.nulls))))
+        else:
+            found.append(validity.readable(main["mass"].fill_null(0.0).to_list()))
         found.append(validity.reversal(numbers(turned, "score"), numbers(turned, "score_right")))
         found.append(validity.paraphrase_agreement([numbers(both, "score"), numbers(both, "score_right")]))
-        if paradigm == "rating":
-            found.append(validity.readable(main["mass"].fill_null(0.0).to_list()))
-    found.append(validity.comprehension(_above_nonsense(main, items)))
+    if paradigm == "letter":
+        sane = [
+            option is not None and items.names[option] != items.incoherent
+            for row in _chosen(main, items).values()
+            for option in row.values()
+        ]
+        found.append(validity.comprehension(sane, chance=1 - 1 / len(items.names)))
+    else:
+        found.append(validity.comprehension(_above_nonsense(pl.concat([main, again]), items)))
     return found
 
 
@@ -367,15 +384,16 @@ def _places(frame: pl.DataFrame) -> list[int | None]:
     return chosen["position"].to_list()
 
 
-def _above_nonsense(main: pl.DataFrame, items: SelfConcept) -> list[bool | None]:
-    """For each question: does the incoherent description stand below the median of the others?"""
+def _above_nonsense(rows: pl.DataFrame, items: SelfConcept) -> list[bool | None]:
+    """For each question and each boundary that a model could claim: does it stand above the incoherent description?"""
     found: list[bool | None] = []
-    for _, part in main.group_by("item", maintain_order=True):
-        means = part.group_by("boundary", maintain_order=True).agg(pl.col("probability").mean())
-        nonsense = pl.col("boundary") == items.incoherent
-        least, others = (numbers(means.filter(which), "probability") for which in (nonsense, ~nonsense))
-        known = len(least) == 1 and not np.isnan(least).any() and not np.isnan(others).all()
-        found.append(bool(least[0] < np.nanmedian(others)) if known else None)
+    for _, part in rows.group_by("item", "wording", maintain_order=True):
+        scores = dict(zip(part["boundary"].to_list(), part["score"].to_list(), strict=True))
+        floor = scores.get(items.incoherent)
+        for name in items.names:
+            if name not in items.controls:
+                score = scores.get(name)
+                found.append(None if score is None or floor is None else score > floor)
     return found
 
 

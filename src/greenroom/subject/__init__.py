@@ -1,5 +1,6 @@
 """The model under study. `load` it, then `generate`, `score`, `activations`, `intervene`."""
 
+from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Sinks
 from greenroom.subject.check import Finding, check_instrument
 from greenroom.subject.decoding import Capture, Reply
@@ -10,6 +11,6 @@ from greenroom.subject.subject import Subject
 from greenroom.subject.tiny import tiny
 
 __all__ = [
-    "Capture", "Captured", "Finding", "Intervention", "Reply", "Scores", "Sinks", "Subject",
+    "Capture", "Captured", "Finding", "Intervention", "PrefixCache", "Reply", "Scores", "Sinks", "Subject",
     "check_instrument", "load", "ready", "tiny",
 ]

@@ -6,6 +6,7 @@ hidden from it, whether it is padding or the leftovers of a conversation that us
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,6 +105,47 @@ class Prefix:
 
     def __init__(self, length: int, keys: list[Tensor], values: list[Tensor]):
         self.length, self.keys, self.values = length, keys, values
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.nbytes for part in (*self.keys, *self.values))
+
+    def cut(self, length: int) -> Prefix:
+        """The first `length` positions; shares memory with this one."""
+        return Prefix(length, [part[:, :length] for part in self.keys], [part[:, :length] for part in self.values])
+
+
+class PrefixCache:
+    """What a conversation has been through, kept between calls of `generate`, so that its next turn costs only what
+    is new. Keyed by tokens; the oldest entries go when `max_bytes` is exceeded. Not for calls with interventions.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30):
+        self.max_bytes = max_bytes
+        self._entries: list[tuple[list[int], Prefix]] = []
+        self._bytes = 0
+
+    def longest(self, tokens: Sequence[int], limit: int) -> Prefix | None:
+        """The longest kept prefix of `tokens`, at most `limit` long, or None when none is worth it."""
+        best, found = 15, None
+        for kept, prefix in self._entries:
+            bound = min(len(kept), limit)
+            if bound <= best:
+                continue
+            same = next((i for i in range(bound) if kept[i] != tokens[i]), bound)
+            if same > best:
+                best, found = same, prefix
+        return None if found is None else found.cut(best)
+
+    def keep(self, tokens: Sequence[int], prefix: Prefix) -> None:
+        self._entries.append((list(tokens), prefix))
+        self._bytes += prefix.bytes
+        while self._bytes > self.max_bytes and len(self._entries) > 1:
+            self._bytes -= self._entries.pop(0)[1].bytes
+
+    def forget(self) -> None:
+        """Drops everything kept."""
+        self._entries, self._bytes = [], 0
 
 
 def attention_mask(config: Any, positions: Tensor, length: int, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from greenroom.subject.cache import Prefix, RowCache
+from greenroom.subject.cache import Prefix, PrefixCache, RowCache
 from greenroom.subject.capture import Hooks, Pass, Sinks
-from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches
+from greenroom.subject.forward import Network, Stretch, compute_prefixes, leaves, planned, run_stretches
 from greenroom.subject.interventions import Intervention, signature
 from greenroom.subject.prefixes import PrefixTree, shared_prefixes
 from greenroom.subject.sampling import drawn, random_streams
@@ -88,10 +88,11 @@ def generate(
     interventions: Sequence[Intervention],
     decode: Callable[[list[int]], str],
     progress: Callable[[int, int], None] | None = None,
+    remembered: PrefixCache | None = None,
 ) -> list[Reply]:
     """Replies in the order of the prompts. See `Subject.generate`."""
     loop = _Loop(network, sinks, prompts, stop_tokens, max_new_tokens, temperature, top_p, top_k, seed, capture, interventions)
-    loop.progress = progress
+    loop.progress, loop.remembered = progress, remembered
     with torch.inference_mode(), loop.hooks.attached():
         loop.run()
     return [loop.reply(row, decode) for row in range(len(prompts))]
@@ -120,6 +121,7 @@ class _Loop:
         self.streams = random_streams(prompts, max_new_tokens, seed)
         self.generated = [_Generated() for _ in prompts]
         self.progress: Callable[[int, int], None] | None = None
+        self.remembered: PrefixCache | None = None
         self.finished = 0
         layers = capture.layers if capture is not None else ()
         self.hooks = Hooks(network.blocks, sinks, interventions, len(prompts), read=layers, on_block=self._read)
@@ -143,7 +145,11 @@ class _Loop:
         capacity = max(len(self.prompts[row]) for row in rows) + self.max_new_tokens
         slots = max(1, min(ROWS, len(rows), CACHE_BYTES // max(1, self._bytes_per_token() * capacity)))
         limits = [len(prompt) - 1 for prompt in self.prompts]
-        tree = shared_prefixes(self.prompts, limits, self.keys, rows)
+        known: dict[int, Prefix] = {}
+        if self.remembered is not None:
+            found = {row: self.remembered.longest(self.prompts[row], limits[row]) for row in rows}
+            known = {row: prefix for row, prefix in found.items() if prefix is not None}
+        tree = shared_prefixes(self.prompts, limits, self.keys, [row for row in rows if row not in known])
         prefixes = compute_prefixes(self.network, self.hooks, tree, self.prompts, self.reply_start)
         queue = sorted(rows, key=lambda row: (-len(self.prompts[row]), self.keys[row], list(self.prompts[row]), row))
         cache = RowCache(len(self.network.blocks), slots, capacity)
@@ -153,7 +159,7 @@ class _Loop:
             free = slots - len(active)
             if queue and (free >= refill or not active):
                 arriving, queue = queue[:free], queue[free:]
-                self._admit(arriving, tree, prefixes, cache, active)
+                self._admit(arriving, known, tree, prefixes, cache, active)
             if active:
                 self._decode(active, cache)
 
@@ -166,12 +172,17 @@ class _Loop:
     def _admit(
         self,
         arriving: list[int],
+        known: dict[int, Prefix],
         tree: PrefixTree,
         prefixes: list[Prefix],
         cache: RowCache,
         active: list[_Row],
     ) -> None:
-        for batch in planned(leaves(tree, prefixes, self.prompts, arriving)):
+        own = leaves(tree, prefixes, self.prompts, [row for row in arriving if row not in known])
+        for row in arriving:
+            if row in known:
+                own.append(Stretch(row, known[row].length, self.prompts[row][known[row].length :], known[row]))
+        for batch in planned(own):
             self._reading = None
             hidden, filled = run_stretches(self.network, self.hooks, batch, self.reply_start, keep=True)
             assert hidden is not None
@@ -231,6 +242,7 @@ class _Loop:
                 slot += 1
                 continue
             ended += 1
+            self._remember(active[slot], slot, cache)
             last = active.pop()
             if slot < len(active):
                 cache.move(len(active), slot, last.position)
@@ -239,6 +251,11 @@ class _Loop:
             self.finished += ended
             if self.progress is not None:
                 self.progress(self.finished, len(self.prompts))
+
+    def _remember(self, row: _Row, slot: int, cache: RowCache) -> None:
+        if self.remembered is not None:
+            tokens = [*self.prompts[row.row], *self.generated[row.row].tokens][: row.position]
+            self.remembered.keep(tokens, cache.take(slot, row.position))
 
     # Readings ---------------------------------------------------------------------------------------------------
 

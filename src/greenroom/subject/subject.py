@@ -12,6 +12,7 @@ from torch import Tensor
 from greenroom.conversation import Conversation
 from greenroom.errors import ConversationError
 from greenroom.subject import decoding, scoring
+from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Pool, Sinks
 from greenroom.subject.chat import Chat, Encoded
 from greenroom.subject.decoding import Capture, Reply
@@ -56,6 +57,7 @@ class Subject:
         capture: Capture | None = None,
         interventions: Sequence[Intervention] = (),
         progress: Progress | None = None,
+        prefix_cache: PrefixCache | None = None,
     ) -> list[Reply]:
         """One reply for each conversation, in order.
 
@@ -63,12 +65,15 @@ class Subject:
         identical conversations came before it in the call), never on what else is in the batch, but for ties that
         float rounding decides. A conversation that ends with an assistant message is continued from its text. capture
         keeps activations of the reply without a second pass. progress(done, total) is called as replies end. An
-        exception or Ctrl-C returns nothing half-done and leaves no hook behind.
+        exception or Ctrl-C returns nothing half-done and leaves no hook behind. prefix_cache keeps what the
+        conversations have been through for their next turns; it cannot be combined with interventions.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
             raise ValueError(f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}")
+        if prefix_cache is not None and (interventions or self._standing):
+            raise ValueError("a prefix cache holds unedited prefixes; use either it or interventions")
         prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
         self._check_length(prompts, max_new_tokens)
         if capture is not None:
@@ -87,6 +92,7 @@ class Subject:
             interventions=self._edits(interventions),
             decode=self.chat.decode,
             progress=progress,
+            remembered=prefix_cache,
         )
 
     def score(

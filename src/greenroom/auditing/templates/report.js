@@ -41,6 +41,8 @@
     if (kindsShown.size) roles.marker.opacity = roles.customdata.map(([role]) => (kindsShown.has(cards[role].stored) ? 1 : 0.13));
     drawn.data.push(mark, label);
     drawn.layout.dragmode = coarse ? (view ? "pan" : false) : "zoom";
+    // A phone is too narrow for one scale on both components: there, room for names comes first.
+    if (plot.clientWidth < 600) delete drawn.layout.yaxis.scaleanchor;
     if (view) { drawn.layout.xaxis.range = view.x; drawn.layout.yaxis.range = view.y; }
   };
 
@@ -58,20 +60,27 @@
       box.left >= 2 && box.right <= xaxis._length - 2 && box.top >= 2 && box.bottom <= yaxis._length - 2 &&
       !taken.some((other) => box.left < other.right + 3 && other.left < box.right + 3 && box.top < other.bottom + 1 && other.top < box.bottom + 1) &&
       !marks.some((mark) => mark.x + mark.r > box.left && mark.x - mark.r < box.right && mark.y + mark.r > box.top && mark.y - mark.r < box.bottom);
-    const around = (spot, width, gap) => [[1, 0], [-1, 0], [0, -1], [0, 1], [0.75, -0.9], [-0.75, -0.9], [0.75, 0.9], [-0.75, 0.9]].map(([dx, dy]) => {
-      const x = spot.x + dx * (width / 2 + gap), y = spot.y + dy * (8 + gap);
+    const places = [[1, 0], [-1, 0], [0, -1], [0, 1], [0.75, -0.9], [-0.75, -0.9], [0.75, 0.9], [-0.75, 0.9]];
+    const around = (spot, width, gap, style) => (style === "axis" ? [[0, -0.6], [0, 0.6], [1, -0.7], [1, 0.7], [-1, -0.7]] : places).map(([dx, dy]) => {
+      // Above and below, a name near the frame slides inwards instead of being cut.
+      const wanted = spot.x + dx * (width / 2 + gap), y = spot.y + dy * (8 + gap);
+      const x = dy ? Math.min(Math.max(wanted, width / 2 + 3), xaxis._length - width / 2 - 3) : wanted;
       return { x, y, left: x - width / 2, right: x + width / 2, top: y - 8, bottom: y + 8 };
     });
     const said = { x: [], y: [], text: [], color: [] };
     const shown = (label) => !kindsShown.size || label.style !== "role" || kindsShown.has(cards[label.text]?.stored);
     const first = labels.filter((label) => chosen && label.text === chosen);
     for (const label of [...first, ...labels.filter((label) => !first.includes(label) && shown(label))]) {
-      const spot = px(label);
-      if (spot.x < 0 || spot.x > xaxis._length || spot.y < 0 || spot.y > yaxis._length) continue;
+      // The axis is named anywhere along its outer half, a role beside its own mark.
+      const spots = label.along ? [0, 0.2, 0.4, 0.6, 0.8, 1].map((part) => px({ x: label.x + part * label.along[0], y: label.y + part * label.along[1] })) : [px(label)];
+      const spot = spots[0];
+      if (!label.along && (spot.x < 0 || spot.x > xaxis._length || spot.y < 0 || spot.y > yaxis._length)) continue;
       const strong = label.style === "default" || label.text === chosen;
       pen.font = `${strong ? "bold " : ""}12px ${family}`;
       const width = pen.measureText(label.text).width;
-      const box = around(spot, width, label.style === "default" ? 14 : 8).find(free);
+      const boxes = spots.flatMap((one) => around(one, width, strong ? 14 : 8, label.style));
+      // The default character and the chosen one are always named, over other marks if need be.
+      const box = boxes.find(free) ?? (strong ? boxes.find((one) => one.top > 0 && one.bottom < yaxis._length && one.left > 0 && one.right < xaxis._length) : undefined);
       if (!box) continue;
       taken.push(box);
       said.x.push(xaxis.p2d(box.x));
@@ -147,7 +156,7 @@
       if ("xaxis.range[0]" in change || "xaxis.range" in change) {
         const { xaxis, yaxis } = mapPlot._fullLayout;
         view = { x: [...xaxis.range], y: [...yaxis.range] };
-      } else if (change["xaxis.autorange"] || change.dragmode === undefined && !("width" in change) && !("autosize" in change)) view = null;
+      }
       nameMarks(mapPlot);
     });
     mapPlot.on("plotly_doubleclick", () => { view = null; draw(mapPlot); });
@@ -194,7 +203,7 @@
   if (navigator.clipboard) {
     copy.hidden = false;
     copy.addEventListener("click", () => navigator.clipboard.writeText(at("command").textContent).then(
-      () => { copy.textContent = text.copied; setTimeout(() => { copy.textContent = text.copy; }, 1500); }, () => {}));
+      () => { copy.textContent = text.copied; setTimeout(() => { copy.textContent = text.copy_button; }, 1500); }, () => {}));
   }
 
   drawAll().then(listen);

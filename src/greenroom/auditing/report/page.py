@@ -16,8 +16,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from greenroom.auditing.report_chapters import chapters, roles_of, tally
-from greenroom.auditing.report_parts import TEMPLATES, Chapter, Results, interval, number, palette, tint, words
+from greenroom.auditing.report.contents import chapters
+from greenroom.auditing.report.evidence import tally
+from greenroom.auditing.report.parts import TEMPLATES, Chapter, Results, palette, words
+from greenroom.auditing.report.printed import interval, number, tint
+from greenroom.auditing.report.roles import roles_of
 from greenroom.store import write_text
 
 NAME = "report.html"
@@ -31,10 +34,23 @@ def write_report(folder: Path) -> Path:
     """
     results = Results.of(folder)
     parts = chapters(results)
-    page = _environment().get_template("report.html.j2").render(
-        text=words(), palette=palette()["colours"], results=results, chapters=parts, strip=_strip(results),
-        stamp=_stamp(results), repeat=_repeat(results), data=_data(parts), plotly=_plotly(parts),
-        css=_partial("report.css"), script=_partial("report.js"))  # fmt: skip
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            text=words(),
+            palette=palette()["colours"],
+            results=results,
+            chapters=parts,
+            strip=_strip(results),
+            stamp=_stamp(results),
+            repeat=_repeat(results),
+            data=_data(parts),
+            plotly=_plotly(parts),
+            css=_partial("report.css"),
+            script=_partial("report.js"),
+        )
+    )
     write_text(folder / NAME, page)
     return folder / NAME
 
@@ -42,18 +58,22 @@ def write_report(folder: Path) -> Path:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     environment.filters["rich"] = _rich
     return environment
 
 
 def _rich(text: str) -> Markup:
     """Escapes a text of report.yaml and sets **strong** words."""
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))  # noqa: S704 - escaped just before
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
 def _partial(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _data(parts: list[Chapter]) -> Markup:
@@ -65,7 +85,7 @@ def _data(parts: list[Chapter]) -> Markup:
         "text": {**words()["page"], **words()["chapters"]["map"], **words()["repeat"]},
     }
     written = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(written.replace("<", "\\u003c"))  # noqa: S704 - no markup can start in it
+    return Markup(written.replace("<", "\\u003c"))
 
 
 def _finite(value: Any) -> Any:
@@ -82,7 +102,7 @@ def _plotly(parts: list[Chapter]) -> Markup:
         return Markup("")
     from plotly.offline import get_plotlyjs
 
-    return Markup(get_plotlyjs())  # noqa: S704 - the library's own file
+    return Markup(get_plotlyjs())
 
 
 def _strip(results: Results) -> dict[str, Any] | None:
@@ -112,7 +132,7 @@ def _strip(results: Results) -> dict[str, Any] | None:
         "bar": None if low is None or high is None else (place(low), place(high)),
         "scale": [(place(mark), number(float(mark), 0 if step >= 1 else 1)) for mark in marks],
         **{end: text[end].format(roles=names) if names else "" for end, names in ends.items()},
-    }  # fmt: skip
+    }
 
 
 def _stamp(results: Results) -> dict[str, str]:
@@ -135,15 +155,22 @@ def _repeat(results: Results) -> dict[str, Any]:
     quick = bool(summary.get("quick") or (manifest.get("config") or {}).get("quick"))
     words_of_command = ["greenroom", "audit", subject, *(["--quick"] if quick else []), "--seed", str(seed)]
     seconds, memory = summary.get("seconds"), summary.get("peak_rss_gib")
-    place = [machine.get("cpu"), f"{machine['cores']} cores" if machine.get("cores") else None, machine.get("platform")]
+    place = [
+        machine.get("cpu"),
+        text["cores"].format(cores=machine["cores"]) if machine.get("cores") else None,
+        machine.get("platform"),
+    ]
     facts = {
-        "subject": subject, "fingerprint": manifest.get("fingerprint") or summary.get("fingerprint"), "seed": seed,
-        "version": manifest.get("version"), "machine": ", ".join(str(one) for one in place if one),
+        "subject": subject,
+        "fingerprint": manifest.get("fingerprint") or summary.get("fingerprint"),
+        "seed": seed,
+        "version": manifest.get("version"),
+        "machine": ", ".join(str(one) for one in place if one),
         "threads": machine.get("torch_threads"),
         "libraries": ", ".join(f"{name} {version}" for name, version in (machine.get("libraries") or {}).items()),
         "time": None if seconds is None else text["seconds"].format(seconds=number(float(seconds), 0)),
         "memory": None if memory is None else text["gib"].format(gib=number(float(memory), 1)),
-    }  # fmt: skip
+    }
     stages = [
         (name.replace("_", " "), number(float(stage["seconds"]), 1))
         for name, stage in (manifest.get("stages") or {}).items()

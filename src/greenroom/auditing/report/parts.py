@@ -1,12 +1,11 @@
 """What a report is made of: the run that is read, its words, and the parts that a page shows.
 
-A chapter is a finding in a sentence, exhibits (figure, caption, table) and sometimes replies. Chapters are built in
-`report_chapters`, plots in `report_figures`; nothing here knows which chapters there are.
+A chapter is a finding in a sentence, exhibits (figure, caption, table) and sometimes replies. Nothing here knows
+which chapters there are.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -20,13 +19,16 @@ from greenroom.runs.tables import read_table
 from greenroom.store import read_json
 
 TEMPLATES = resources.files("greenroom.auditing") / "templates"
+
+
 VOID = "void"
 
 
 @cache
 def words() -> dict[str, Any]:
     """Every word of the report that is not a result, from templates/report.yaml."""
-    return yaml.safe_load((TEMPLATES / "report.yaml").read_text(encoding="utf-8"))
+    text = (TEMPLATES / "report.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 @cache
@@ -52,7 +54,7 @@ class Results:
         """The table, or None where this run has none or an empty one."""
         path = self.folder / "tables" / f"{name}.parquet"
         frame = read_table(path) if path.exists() else None
-        return None if frame is None or frame.is_empty() else frame
+        return None if frame is None or frame.is_empty() else frame.fill_nan(None)
 
     @property
     def model(self) -> str:
@@ -82,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of an exhibit. `spec` is a Plotly figure whose colours are CSS variables; `void` the reason it is hatched."""
+    """One plot. `spec` is a Plotly figure with CSS variables for colours; `void` says why it is hatched."""
 
     id: str
     alt: str
@@ -168,74 +170,16 @@ class Chapter:
     open_table: Table | None = None
 
 
-def number(value: Any, digits: int = 2, *, signed: bool = False) -> str:
-    """A number as printed: a true minus sign, no negative zero; a dash for a missing one."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
-    if not text.strip("+-0."):
-        text = text.lstrip("+-")
-    return text.replace("-", "−")
-
-
-def interval(low: Any, high: Any, digits: int = 2) -> dict[str, str]:
-    """Both bounds as printed, an open one by its word."""
-    open_word = words()["chapters"]["sacrifice"]["open"]
-    return {
-        name: open_word if bound is None else number(bound, digits) for name, bound in (("low", low), ("high", high))
-    }
-
-
-def tint(axis_sd: float | None, span: float) -> str:
-    """CSS colour of a place on the axis: teal at 0 sd, stone half-way, rust at -span and beyond."""
-    if axis_sd is None or span <= 0:
-        return "var(--stone)"
-    place = min(max(1 + axis_sd / span, 0.0), 1.0)
-    side, share = ("teal", 2 * place - 1) if place >= 0.5 else ("rust", 1 - 2 * place)
-    return f"color-mix(in srgb, var(--{side}) {share:.0%}, var(--stone))"
-
-
-def table_of(frame: pl.DataFrame, columns: dict[str, int | None]) -> Table:
-    """A table for people: the columns asked for that exist, floats at the digits given, void rows without numbers."""
-    headings = words()["columns"]
-    shown = [name for name in columns if name in frame.columns]
-    numeric = frozenset(index for index, name in enumerate(shown) if frame.schema[name].is_numeric())
-    grades = frame["grade"].to_list() if "grade" in frame.columns else [None] * frame.height
-    void = frozenset(index for index, grade in enumerate(grades) if grade == VOID)
-    withheld = words()["page"]["withheld"]
-
-    def cell(name: str, value: Any, hidden: bool) -> str:
-        if hidden and frame.schema[name].is_numeric():
-            return withheld if name in ("estimate", "estimate_pole", "adherence", "probability") else ""
-        if isinstance(value, bool):
-            return headings["yes"] if value else headings["no"]
-        if isinstance(value, (int, float)):
-            return number(value, columns[name] or 0)
-        return "" if value is None else kind_of(name, str(value))
-
-    rows = tuple(
-        tuple(cell(name, row[name], index in void) for name in shown)
-        for index, row in enumerate(frame.iter_rows(named=True))
+def chapter(name: str, finding: str, *exhibits: Exhibit, notes: Any = (), **more: Any) -> Chapter:
+    text = words()["chapters"][name]
+    kept = tuple(note for note in notes if note)
+    return Chapter(
+        name.replace("_", "-"),
+        text["title"],
+        text["contents"],
+        finding,
+        text["reading"].strip(),
+        exhibits,
+        notes=kept,
+        **more,
     )
-    return Table(tuple(headings.get(name, name) for name in shown), rows, numeric, void)
-
-
-def kind_of(column: str, value: str) -> str:
-    """A stored name as it is said to people: kinds, paradigms and pressures by their words, others without underscores."""
-    text = words()
-    known = {
-        "kind": text["kinds"],
-        "paradigm": text["paradigms"],
-        "pressure": text["chapters"]["hold"]["pressures"],
-    }.get(column, {})
-    if column in ("reason", "grade", "reading"):
-        return value
-    return known.get(value, value.replace("_", " "))
-
-
-def snippet(text: str, length: int = 150) -> str:
-    """The beginning of a reply on one line, cut at a word."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[:length].rsplit(" ", 1)[0] + " …"

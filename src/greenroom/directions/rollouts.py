@@ -1,0 +1,119 @@
+"""Replies of the subject under instructions, with their activations: the raw material of every direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from greenroom.conversation import Conversation
+from greenroom.directions.direction import Calibration
+from greenroom.subject import Capture, Reply, Subject
+from greenroom.subject.subject import Progress
+
+# Calibration replies have exactly this many tokens, since a mean's spread depends on its length (definitions.md).
+CALIBRATION_TOKENS = 64
+CALIBRATION_REPLIES = 200
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Replies and the means of their activations.
+
+    replies[i] answers prompts[i]. values: (layer, reply, hidden) float32 at blocks `layers`, "hot": read in the
+    context that made the reply. Replies without a token have no activations and are dropped; `empty` counts them.
+    """
+
+    prompts: list[Conversation]
+    replies: list[Reply]
+    layers: tuple[int, ...]
+    values: Tensor
+    kept: list[int]
+    empty: int
+
+
+def instructed(instruction: str, question: str) -> Conversation:
+    """A system message and a question. An empty instruction is an empty system message, since a template may put a
+    default one where there is none."""
+    return [{"role": "system", "content": instruction}, {"role": "user", "content": question}]
+
+
+def roll_out(
+    subject: Subject,
+    prompts: Sequence[Conversation],
+    layers: Sequence[int],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Rollouts:
+    """Samples one reply a prompt at temperature 1 and keeps the mean activation of each."""
+    capture = Capture(tuple(layers))
+    replies = subject.generate(
+        prompts, max_new_tokens=max_new_tokens, temperature=1.0, seed=seed, capture=capture, progress=progress
+    )
+    kept = [index for index, reply in enumerate(replies) if reply.activations is not None]
+    found = [replies[index].activations for index in kept]
+    values = torch.stack([value for value in found if value is not None], dim=1) if kept else torch.zeros(
+        len(capture.layers), 0, subject.d_model
+    )
+    return Rollouts(
+        [prompts[index] for index in kept], [replies[index] for index in kept], subject.block_ids(layers), values, kept,
+        len(replies) - len(kept),
+    )  # fmt: skip
+
+
+def cold_values(subject: Subject, rollouts: Rollouts, layers: Sequence[int], progress: Progress | None = None) -> Tensor:
+    """(layer, reply, hidden): the same replies re-read cold, after the user message alone, without the instruction."""
+    bare: list[Conversation] = [[prompt[-1]] for prompt in rollouts.prompts]
+    return subject.activations(bare, layers, "reply", replies=rollouts.replies, progress=progress).values
+
+
+def default_token_projections(
+    subject: Subject,
+    vectors: dict[str, dict[int, Tensor]],
+    prompts: Sequence[Conversation],
+    *,
+    seed: int,
+    replies: int = CALIBRATION_REPLIES,
+    tokens: int = CALIBRATION_TOKENS,
+    progress: Progress | None = None,
+) -> dict[str, dict[int, np.ndarray]]:
+    """Token projections of default replies of exactly `tokens` tokens: name → block → (replies, tokens).
+
+    Prompts are asked in turn until enough replies reach that length, at most three times over; activations are
+    projected chunk by chunk, so that memory stays small. The last chunk is not cut, so more than `replies` may come.
+    """
+    layers = sorted({layer for of in vectors.values() for layer in of})
+    stacked = {name: torch.stack([of[layer] for layer in sorted(of)]) for name, of in vectors.items()}
+    found: dict[str, list[Tensor]] = {name: [] for name in vectors}
+    have = 0
+    chunk = 72
+    for begin in range(0, 3 * max(len(prompts), replies), chunk):
+        batch = [prompts[index % len(prompts)] for index in range(begin, begin + chunk)]
+        # A later chunk repeats prompts, so it needs a seed of its own to say something new.
+        made = subject.generate(batch, max_new_tokens=tokens, seed=seed + begin, capture=Capture(tuple(layers), "all"))
+        full = [reply.activations for reply in made if len(reply.tokens) == tokens and reply.activations is not None]
+        for name, of in vectors.items():
+            index = [layers.index(layer) for layer in sorted(of)]
+            found[name] += [torch.einsum("ltd,ld->lt", value[index], stacked[name]) for value in full]
+        have += len(full)
+        if progress is not None:
+            progress(min(have, replies), replies)
+        if have >= replies:
+            break
+    result: dict[str, dict[int, np.ndarray]] = {}
+    for name, of in vectors.items():
+        if len(found[name]) < 2:
+            continue
+        values = torch.stack(found[name]).numpy()  # (replies, layer, tokens)
+        result[name] = {layer: values[:, index] for index, layer in enumerate(sorted(of))}
+    return result
+
+
+def calibrations(projections: dict[int, np.ndarray]) -> dict[int, Calibration]:
+    """Calibration of each block from token projections."""
+    return {layer: Calibration.of(values) for layer, values in projections.items()}

@@ -1,0 +1,31 @@
+"""Directions that need not be built again: those shipped for `smollm2`, and those in the cache, by fingerprint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from greenroom.directions.direction import Direction
+from greenroom.store import cache_dir
+from greenroom.subject import Subject
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def places(fingerprint: str, name: str) -> tuple[Path, Path]:
+    """Where a direction may lie: package data, then the cache."""
+    return SHIPPED / fingerprint / f"{name}.safetensors", cache_dir() / "directions" / fingerprint / f"{name}.safetensors"
+
+
+def stored(subject: Subject, name: str) -> Direction | None:
+    """The stored direction for exactly these weights, or None."""
+    for path in places(subject.fingerprint, name):
+        if path.is_file():
+            return Direction.load(path, subject)
+    return None
+
+
+def store(direction: Direction) -> Path:
+    """Keeps a direction in the cache."""
+    path = places(direction.fingerprint, direction.name)[1]
+    direction.save(path)
+    return path
