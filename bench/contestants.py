@@ -97,12 +97,15 @@ def stock(
             top_k=50,
             top_p=1.0,
             max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens if exactly else None,
+            # A stop token outside the vocabulary is never drawn. min_new_tokens would mask the logits at each step,
+            # a cost of its own that nobody should win by.
+            eos_token_id=subject.model.config.vocab_size if exactly else sorted(subject.stop_tokens),
             pad_token_id=subject.tokenizer.pad_token_id,
         )[:, encoded["input_ids"].shape[1] :]
+        assert not exactly or made.shape[1] == new_tokens
         subject.tokenizer.batch_decode(made, skip_special_tokens=True)
         # Useful tokens stand before the first stop token; what follows it is padding.
-        return int((torch.isin(made, stops).cumsum(dim=1) == 0).sum())
+        return made.numel() if exactly else int((torch.isin(made, stops).cumsum(dim=1) == 0).sum())
 
     def run(round_: int) -> Timed:
         torch.manual_seed(bench.seed + round_)

@@ -39,16 +39,18 @@ class Peer:
         import torch
 
         torch.manual_seed(seed)
+        encoded = self.encoded(texts)
         made = self.model.generate(
-            **self.encoded(texts),
+            **encoded,
             do_sample=True,
             temperature=1.0,
             top_k=50,
             top_p=1.0,
             max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
+            eos_token_id=self.model.config.vocab_size,  # never drawn, so that every text gets all its tokens
             pad_token_id=self.tokenizer.pad_token_id,
         )
+        assert made.shape[1] - encoded["input_ids"].shape[1] == new_tokens
         self.tokenizer.batch_decode(made[:, -new_tokens:], skip_special_tokens=True)
 
     def generate(self, texts: Sequence[str], new_tokens: int, layer: int, vector: Sequence[float], seed: int) -> None:

@@ -35,17 +35,24 @@ def assistant(content: str) -> Message:
 def checked(conversation: Sequence[Any]) -> Conversation:
     """The conversation, if it is one; raises ConversationError naming the message and the field that is wrong."""
     if isinstance(conversation, str | bytes):
-        raise ConversationError("a conversation is a list of {role, content} messages; got a plain string: wrap it as "
-                                '[{"role": "user", "content": …}]')
+        raise ConversationError(
+            "a conversation is a list of {role, content} messages; got a plain string: wrap it as "
+            '[{"role": "user", "content": …}]'
+        )
     if not conversation:
         raise ConversationError("a conversation needs at least one message; got none")
     for index, message in enumerate(conversation):
         if not isinstance(message, dict):
-            raise ConversationError(f"message {index} is {type(message).__name__}; expected a dict with role and content")
+            raise ConversationError(
+                f"message {index} is {type(message).__name__}; expected a dict with role and content"
+            )
         fields = cast(dict[str, Any], message)
         if fields.get("role") not in ("system", "user", "assistant"):
-            raise ConversationError(f"message {index} has role {fields.get('role')!r}; expected system, user or assistant")
+            raise ConversationError(
+                f"message {index} has role {fields.get('role')!r}; expected system, user or assistant"
+            )
         if not isinstance(fields.get("content"), str):
-            raise ConversationError(f"message {index} has content of type {type(fields.get('content')).__name__}; "
-                                    "expected text")
+            raise ConversationError(
+                f"message {index} has content of type {type(fields.get('content')).__name__}; expected text"
+            )
     return cast(Conversation, list(conversation))

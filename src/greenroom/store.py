@@ -39,7 +39,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise RunError(f"cannot write in {target.parent}: {error.strerror}; choose a folder that you may write to") from error
+        raise RunError(
+            f"cannot write in {target.parent}: {error.strerror}; choose a folder that you may write to"
+        ) from error
     temporary = scratch / target.name
     try:
         yield temporary
@@ -49,8 +51,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno is None:
             raise
-        raise RunError(f"cannot write {target}: {error.strerror}; nothing was left half-written, "
-                       "free some space or choose another folder, then run the same command again") from error
+        raise RunError(
+            f"cannot write {target}: {error.strerror}; nothing was left half-written, "
+            "free some space or choose another folder, then run the same command again"
+        ) from error
     finally:
         with suppress(OSError):
             shutil.rmtree(scratch)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from greenroom.conversation import Conversation, Message
 from greenroom.directions import Direction
+from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.measures.intervals import bootstrap_difference
 from greenroom.personas import Role
 from greenroom.subject import Capture, PrefixCache, Reply, Subject
@@ -95,11 +96,19 @@ def hold(
             opening = f"{scene.first}\n\n" if turn == 0 and scene.first else ""
             scene.messages.append({"role": "user", "content": opening + scene.said[turn]})
         asked: list[Conversation] = [
-            [*scene.messages, {"role": "assistant", "content": scene.prefill[turn]}] if scene.prefill else scene.messages
+            [*scene.messages, {"role": "assistant", "content": scene.prefill[turn]}]
+            if scene.prefill
+            else scene.messages
             for scene in scenes
         ]
         replies = subject.generate(
-            asked, max_new_tokens=tokens, temperature=1.0, seed=seed + turn, capture=Capture((axis.layer,)), prefix_cache=memory
+            asked,
+            max_new_tokens=tokens,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            seed=seed + turn,
+            capture=Capture((axis.layer,)),
+            prefix_cache=memory,
         )
         for scene, reply in zip(scenes, replies, strict=True):
             started = scene.prefill[turn] if scene.prefill else ""
@@ -118,7 +127,9 @@ def hold(
         )  # fmt: skip
     frame = pl.DataFrame(rows, schema_overrides={"axis_sd_hot": pl.Float64, "axis_sd_cold": pl.Float64})
     return Held(
-        frame.drop("user", "reply"), effects(frame, seed), frame.select("pressure", "conversation", "turn", "user", "reply")
+        frame.drop("user", "reply"),
+        effects(frame, seed),
+        frame.select("pressure", "conversation", "turn", "user", "reply"),
     )
 
 

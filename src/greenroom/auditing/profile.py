@@ -85,13 +85,15 @@ def profile(
             measures.append(measure)
             result.append(
                 {"trait": trait.name, "estimate_pole": measure.estimate, "low": measure.low, "high": measure.high,
-                 "role_percentile": 100 * float(np.mean(below)), "n": len(projected), "grade": validity.grade,
+                 "role_percentile": float(np.mean(below)), "n": len(projected), "grade": validity.grade,
                  "reason": validity.reason, "kind": trait.kind, "positive": trait.positive, "negative": trait.negative,
                  "auc": auc.estimate, "auc_low": auc.low, "auc_high": auc.high, "layer": layer}
             )  # fmt: skip
     order = {trait.name: index for index, trait in enumerate(traits)}
     result.sort(key=lambda row: order[row["trait"]])
-    return pl.DataFrame(result, schema_overrides={"estimate_pole": pl.Float64, "low": pl.Float64, "high": pl.Float64}), measures
+    return pl.DataFrame(
+        result, schema_overrides={"estimate_pole": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    ), measures
 
 
 def _defaults(

@@ -7,5 +7,13 @@ from greenroom.directions.stored import store, stored
 from greenroom.directions.traits import trait_vector
 
 __all__ = [
-    "Calibration", "Direction", "PersonaSpace", "SignTest", "assistant_axis", "persona_space", "store", "stored", "trait_vector",
+    "Calibration",
+    "Direction",
+    "PersonaSpace",
+    "SignTest",
+    "assistant_axis",
+    "persona_space",
+    "store",
+    "stored",
+    "trait_vector",
 ]

@@ -6,7 +6,7 @@ The block is chosen on selection folds and the AUC computed on questions and rol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from greenroom.directions.direction import Calibration, Direction, SignTest, unit
+from greenroom.directions.direction import Direction, SignTest, unit
 from greenroom.directions.rollouts import (
+    CALIBRATION_REPLIES,
     Rollouts,
     calibrations,
     cold_values,
@@ -31,6 +32,8 @@ from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
 DEFAULT = "default"
+# Kinds that lie near the assistant (a trial: accountant .94, coach .92); the gate is on all others.
+NEAR = ("everyday", "professional")
 SPLITS = 20
 SHARES = {"fit": 0.4, "selection": 0.3, "test": 0.3}
 
@@ -57,7 +60,12 @@ class Cast:
             for index in range(len(self.instructions))
         ]
         rows += [
-            {"role": role.name, "kind": role.kind, "question": question.id, "instruction": index % len(role.instructions)}
+            {
+                "role": role.name,
+                "kind": role.kind,
+                "question": question.id,
+                "instruction": index % len(role.instructions),
+            }
             for role in self.roles
             for index, question in enumerate(self.questions)
         ]
@@ -67,7 +75,9 @@ class Cast:
         """The conversation of each row of `frame`."""
         said = {question.id: question.text for question in self.questions}
         told = {role.name: role.instructions for role in self.roles} | {DEFAULT: self.instructions}
-        return [instructed(told[row["role"]][row["instruction"]], said[row["question"]]) for row in self.frame().to_dicts()]
+        return [
+            instructed(told[row["role"]][row["instruction"]], said[row["question"]]) for row in self.frame().to_dicts()
+        ]
 
 
 @dataclass(frozen=True)
@@ -105,20 +115,18 @@ class AxisValidation:
     role_auc: dict[str, float]
 
 
-def usual_cast(*, quick: bool = False, seed: int = 0) -> Cast:
-    """The library's cast: all roles, 6 questions of different topics; with `quick`, every third role."""
-    roles = library.roles()
+def usual_cast(*, every: int = 1, tokens: int = 40, seed: int = 0) -> Cast:
+    """The library's cast: every n-th role, 6 questions of different topics; a tenth of the strange roles is reserved."""
+    roles = library.roles()[::every]
     questions = library.questions()
     topics: dict[str, Question] = {}
     generator = np.random.default_rng(seed)
     for index in generator.permutation(len(questions)):
         topics.setdefault(questions[index].topic, questions[index])
-    chosen = tuple(sorted(topics.values(), key=lambda question: question.id))[:6]
-    if quick:
-        roles = roles[::3]
-    strange = [role.name for role in roles if role.kind != "everyday"]
+    chosen = tuple(sorted(list(topics.values())[:6], key=lambda question: question.id))
+    strange = [role.name for role in roles if role.kind not in NEAR]
     reserved = generator.choice(len(strange), size=max(2, len(strange) // 10), replace=False)
-    return Cast(roles, chosen, library.default_instructions(), 28 if quick else 40, frozenset(strange[i] for i in reserved))
+    return Cast(roles, chosen, library.default_instructions(), tokens, frozenset(strange[index] for index in reserved))
 
 
 def perform(subject: Subject, cast: Cast, *, seed: int, progress: Progress | None = None) -> Performance:
@@ -138,7 +146,7 @@ def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: in
     values = performance.values.numpy()
     frame = performance.frame
     role_of, question_of = frame["role"].to_numpy(), frame["question"].to_numpy()
-    everyday = {role.name for role in cast.roles if role.kind == "everyday"}
+    everyday = {role.name for role in cast.roles if role.kind in NEAR}
     names = [role.name for role in cast.roles if role.name not in cast.reserved and (role_of == role.name).any()]
     questions = [question.id for question in cast.questions]
     selection: list[np.ndarray] = []
@@ -157,7 +165,11 @@ def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: in
         in_question = {fold: np.isin(question_of, question_folds[fold]) for fold in SHARES}
         fit = in_question["fit"]
         axis = values[:, fit & (role_of == DEFAULT)].mean(axis=1) - np.stack(
-            [values[:, fit & (role_of == name)].mean(axis=1) for name in role_folds["fit"] if (fit & (role_of == name)).any()]
+            [
+                values[:, fit & (role_of == name)].mean(axis=1)
+                for name in role_folds["fit"]
+                if (fit & (role_of == name)).any()
+            ]
         ).mean(axis=0)
         projected = np.einsum("lnd,ld->ln", values, axis)
         chosen_by = _role_aucs(projected, in_question["selection"], role_of, DEFAULT, role_folds["selection"])
@@ -204,14 +216,22 @@ def _role_aucs(
 
 
 def _null_auc(
-    values: np.ndarray, group_of: np.ndarray, in_question: dict[str, np.ndarray], n_default: int, generator: np.random.Generator
+    values: np.ndarray,
+    group_of: np.ndarray,
+    in_question: dict[str, np.ndarray],
+    n_default: int,
+    generator: np.random.Generator,
 ) -> float:
     """The held-out AUC of an axis between randomly labelled groups: as many `default` ones as there really are."""
     groups = np.unique(group_of)
     shuffled = generator.permutation(groups)
     default, rest = shuffled[:n_default], shuffled[n_default:]
     half = len(rest) // 2
-    is_default, in_fit, in_test = np.isin(group_of, default), np.isin(group_of, rest[:half]), np.isin(group_of, rest[half:])
+    is_default, in_fit, in_test = (
+        np.isin(group_of, default),
+        np.isin(group_of, rest[:half]),
+        np.isin(group_of, rest[half:]),
+    )
     fit, test = in_question["fit"], in_question["test"]
     axis = values[fit & is_default].mean(axis=0) - values[fit & in_fit].mean(axis=0)
     high, low = values[test & is_default] @ axis, values[test & in_test] @ axis
@@ -232,33 +252,21 @@ def _over_roles(values: Sequence[float], names: Sequence[str], seed: int) -> Int
     return bootstrap_mean(values, names, seed=seed)
 
 
-def calibrated_axis(
-    subject: Subject,
-    performance: Performance,
-    cast: Cast,
-    validation: AxisValidation,
-    *,
-    seed: int,
-    progress: Progress | None = None,
+def draft_axis(
+    subject: Subject, performance: Performance, cast: Cast, validation: AxisValidation, *, seed: int
 ) -> Direction:
-    """The axis of all unreserved roles and all questions, calibrated on default replies of exactly 64 tokens."""
-    names = [role.name for role in cast.roles if role.name not in cast.reserved]
-    raw = axis_vectors(performance, names)
-    vectors = dict(zip(performance.layers, unit(raw), strict=True))
-    prompts = [instructed(text, question.text) for question in library.questions() for text in cast.instructions]
-    generator = np.random.default_rng(seed)
-    prompts = [prompts[index] for index in generator.permutation(len(prompts))]
-    tokens = default_token_projections(subject, {"axis": vectors}, prompts, seed=seed, progress=progress)
-    scale = calibrations(tokens["axis"]) if "axis" in tokens else _short_scale(performance, vectors)
-    layer = validation.layer
-    at = vectors[layer]
-    index = performance.layers.index(layer)
+    """The axis of all unreserved roles and all questions, not calibrated yet."""
+    names = [
+        name for name in dict.fromkeys(performance.frame["role"].to_list()) if name not in {DEFAULT, *cast.reserved}
+    ]
+    vectors = dict(zip(performance.layers, unit(axis_vectors(performance, names)), strict=True))
+    at, index = vectors[validation.layer], performance.layers.index(validation.layer)
     return Direction(
         name="assistant_axis",
         kind="axis",
-        layer=layer,
+        layer=validation.layer,
         vectors=vectors,
-        calibration=scale,
+        calibration={},
         subject=subject.name,
         fingerprint=subject.fingerprint,
         sign_test=SignTest(
@@ -279,37 +287,68 @@ def calibrated_axis(
     )  # fmt: skip
 
 
-def _short_scale(performance: Performance, vectors: dict[int, Tensor]) -> dict[int, Calibration]:
-    """Calibration from the map's own default replies, for a subject whose replies hardly ever reach 64 tokens."""
-    rows = torch.from_numpy((performance.frame["role"] == DEFAULT).to_numpy())
-    means = {
-        layer: (performance.values[index, rows] @ vectors[layer]).numpy()[:, None]
-        for index, layer in enumerate(performance.layers)
-    }
-    return calibrations(means)
-
-
-def cold_auc(subject: Subject, performance: Performance, axis: Direction, progress: Progress | None = None) -> tuple[float, np.ndarray]:
-    """Mean AUC over roles of the axis read cold, and each reply's cold sd. Not held out: compare it with the same hot."""
-    values = cold_values(subject, performance.rollouts, [axis.layer], progress)[0]
-    sd = axis.sd(values).numpy()
-    role_of = performance.frame["role"].to_numpy()
-    everything = np.ones(len(role_of), dtype=bool)
-    names = [name for name in dict.fromkeys(role_of.tolist()) if name != DEFAULT]
-    return float(np.mean([auc[0] for auc in _role_aucs(sd[None], everything, role_of, DEFAULT, names).values()])), sd
-
-
-def assistant_axis(
-    subject: Subject, *, seed: int = 0, quick: bool = False, progress: Progress | None = None
+def calibrated(
+    subject: Subject,
+    axis: Direction,
+    short: np.ndarray,
+    *,
+    seed: int,
+    replies: int = CALIBRATION_REPLIES,
+    progress: Progress | None = None,
 ) -> Direction:
+    """The axis with the scale of default replies of exactly 64 tokens.
+
+    short: projections of other default replies, at the chosen block: what is left for a subject whose replies hardly
+    ever reach 64 tokens.
+    """
+    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    tokens = default_token_projections(
+        subject, {axis.name: dict(axis.vectors)}, [prompts[index] for index in order], seed=seed, replies=replies,
+        progress=progress,
+    )  # fmt: skip
+    found = tokens.get(axis.name)
+    return replace(axis, calibration=calibrations(found if found else {axis.layer: short[:, None]}))
+
+
+@dataclass(frozen=True)
+class ColdReading:
+    """The replies of a performance read cold: raw projections, and the mean AUC over roles, cold and hot.
+
+    These AUCs are of the very replies that made the axis, so they are to be compared with each other only.
+    """
+
+    projections: np.ndarray
+    cold_auc: float
+    hot_auc: float
+
+
+def cold_reading(
+    subject: Subject, performance: Performance, axis: Direction, progress: Progress | None = None
+) -> ColdReading:
+    """Re-reads every reply after its question alone, without the instruction that made it."""
+    cold = axis.projection(cold_values(subject, performance.rollouts, [axis.layer], progress)[0]).numpy()
+    hot = axis.projection(performance.values[performance.layers.index(axis.layer)]).numpy()
+    role_of = performance.frame["role"].to_numpy()
+    names = [name for name in dict.fromkeys(role_of.tolist()) if name != DEFAULT]
+    everything = np.ones(len(role_of), dtype=bool)
+    aucs = _role_aucs(np.stack([cold, hot]), everything, role_of, DEFAULT, names)
+    means = np.mean(list(aucs.values()), axis=0)
+    return ColdReading(cold, float(means[0]), float(means[1]))
+
+
+def assistant_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:
     """The subject's assistant axis: shipped or stored if there is one for these weights, else built and stored."""
-    from greenroom.directions.stored import stored, store
+    from greenroom.directions.stored import store, stored
 
     found = stored(subject, "assistant_axis")
     if found is not None:
         return found
-    cast = usual_cast(quick=quick, seed=seed)
+    cast = usual_cast(seed=seed)
     performance = perform(subject, cast, seed=seed, progress=progress)
-    axis = calibrated_axis(subject, performance, cast, validate_axis(performance, cast, seed=seed), seed=seed)
+    draft = draft_axis(subject, performance, cast, validate_axis(performance, cast, seed=seed), seed=seed)
+    default = (performance.frame["role"] == DEFAULT).to_numpy()
+    short = draft.projection(performance.values[performance.layers.index(draft.layer)]).numpy()[default]
+    axis = calibrated(subject, draft, short, seed=seed, progress=progress)
     store(axis)
     return axis

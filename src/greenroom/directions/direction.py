@@ -96,8 +96,10 @@ class Direction:
 
     def __post_init__(self) -> None:
         if not self.sign_test.holds:
-            raise DirectionError(f"direction {self.name} points the wrong way: {self.sign_test.towards} projects to "
-                                 f"{self.sign_test.towards_mean:.3f}, {self.sign_test.away} to {self.sign_test.away_mean:.3f}")
+            raise DirectionError(
+                f"direction {self.name} points the wrong way: {self.sign_test.towards} projects to "
+                f"{self.sign_test.towards_mean:.3f}, {self.sign_test.away} to {self.sign_test.away_mean:.3f}"
+            )
 
     def vector(self, layer: int | None = None) -> Tensor:
         """(d_model,) unit vector at a block (default: the chosen one)."""
@@ -110,7 +112,9 @@ class Direction:
         """The calibration at a block (default: the chosen one)."""
         layer = self.layer if layer is None else layer
         if layer not in self.calibration:
-            raise DirectionError(f"direction {self.name} is not calibrated at block {layer}; it is at {_span(self.calibration)}")
+            raise DirectionError(
+                f"direction {self.name} is not calibrated at block {layer}; it is at {_span(self.calibration)}"
+            )
         return self.calibration[layer]
 
     def projection(self, values: Tensor, layer: int | None = None) -> Tensor:
@@ -129,15 +133,19 @@ class Direction:
         layer = self.layer if layer is None else layer
         return Intervention("steer", layer, self.vector(layer), strength * self.scale(layer).reply_sd, tokens)
 
-    def cap(self, floor: str | float = "default:p25", *, layer: int | None = None, tokens: Tokens = "all") -> Intervention:
+    def cap(
+        self, floor: str | float = "default:p25", *, layer: int | None = None, tokens: Tokens = "all"
+    ) -> Intervention:
         """Keeps projections from falling below `floor`: `default:pNN` (quantile of the tokens of default replies), or sd."""
         layer = self.layer if layer is None else layer
         scale = self.scale(layer)
         if isinstance(floor, str):
             source, _, quantile = floor.partition(":")
             if source != "default" or quantile not in scale.token_quantiles:
-                raise DirectionError(f"unknown floor {floor!r}; expected default:pNN with NN among {', '.join(map(str, QUANTILES))}, "
-                                     "or a number of standard deviations")
+                raise DirectionError(
+                    f"unknown floor {floor!r}; expected default:pNN with NN among {', '.join(map(str, QUANTILES))}, "
+                    "or a number of standard deviations"
+                )
             amount = scale.token_quantiles[quantile]
         else:
             amount = scale.reply_mean + floor * scale.reply_sd
@@ -169,17 +177,25 @@ class Direction:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 if header.get("format") != FORMAT:
-                    raise DirectionError(f"{path} is no Greenroom direction; expected a file that `Direction.save` wrote")
+                    raise DirectionError(
+                        f"{path} is no Greenroom direction; expected a file that `Direction.save` wrote"
+                    )
                 card = json.loads(header["greenroom"])
                 vectors = {int(key.removeprefix("direction.")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError) as error:
             raise DirectionError(f"{path} cannot be read as a direction ({error}); copy or build it again") from error
         if subject is not None and not force and card["fingerprint"] != subject.fingerprint:
-            raise DirectionError(f"{path} was made for {card['subject']} ({card['fingerprint']}), this subject is {subject.name} "
-                                 f"({subject.fingerprint}); build it for this subject, or use force")
+            raise DirectionError(
+                f"{path} was made for {card['subject']} ({card['fingerprint']}), this subject is {subject.name} "
+                f"({subject.fingerprint}); build it for this subject, or use force"
+            )
         calibration = {int(layer): Calibration(**value) for layer, value in card.pop("calibration").items()}
-        return cls(vectors=dict(sorted(vectors.items())), calibration=calibration,
-                   sign_test=SignTest(**card.pop("sign_test")), **card)
+        return cls(
+            vectors=dict(sorted(vectors.items())),
+            calibration=calibration,
+            sign_test=SignTest(**card.pop("sign_test")),
+            **card,
+        )
 
 
 def _span(layers: Mapping[int, Any]) -> str:

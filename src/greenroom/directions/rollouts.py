@@ -17,6 +17,9 @@ from greenroom.subject.subject import Progress
 # Calibration replies have exactly this many tokens, since a mean's spread depends on its length (definitions.md).
 CALIBRATION_TOKENS = 64
 CALIBRATION_REPLIES = 200
+# How replies are sampled wherever character is measured: the usual chat settings. At temperature 1, untruncated, a
+# small model leaves its character by chance every few replies (docs/directions.md gives the AUC of both).
+TEMPERATURE, TOP_P = 0.7, 0.9
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Rollouts:
 
 
 def instructed(instruction: str, question: str) -> Conversation:
-    """A system message and a question. An empty instruction is an empty system message, since a template may put a
-    default one where there is none."""
-    return [{"role": "system", "content": instruction}, {"role": "user", "content": question}]
+    """A system message and a question; an empty instruction means none, so that the template's own default applies."""
+    asked: Conversation = [{"role": "user", "content": question}]
+    return [{"role": "system", "content": instruction}, *asked] if instruction else asked
 
 
 def roll_out(
@@ -50,15 +53,23 @@ def roll_out(
     seed: int,
     progress: Progress | None = None,
 ) -> Rollouts:
-    """Samples one reply a prompt at temperature 1 and keeps the mean activation of each."""
+    """Samples one reply a prompt and keeps the mean activation of each."""
     capture = Capture(tuple(layers))
     replies = subject.generate(
-        prompts, max_new_tokens=max_new_tokens, temperature=1.0, seed=seed, capture=capture, progress=progress
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        seed=seed,
+        capture=capture,
+        progress=progress,
     )
     kept = [index for index, reply in enumerate(replies) if reply.activations is not None]
     found = [replies[index].activations for index in kept]
-    values = torch.stack([value for value in found if value is not None], dim=1) if kept else torch.zeros(
-        len(capture.layers), 0, subject.d_model
+    values = (
+        torch.stack([value for value in found if value is not None], dim=1)
+        if kept
+        else torch.zeros(len(capture.layers), 0, subject.d_model)
     )
     return Rollouts(
         [prompts[index] for index in kept], [replies[index] for index in kept], subject.block_ids(layers), values, kept,
@@ -66,7 +77,9 @@ def roll_out(
     )  # fmt: skip
 
 
-def cold_values(subject: Subject, rollouts: Rollouts, layers: Sequence[int], progress: Progress | None = None) -> Tensor:
+def cold_values(
+    subject: Subject, rollouts: Rollouts, layers: Sequence[int], progress: Progress | None = None
+) -> Tensor:
     """(layer, reply, hidden): the same replies re-read cold, after the user message alone, without the instruction."""
     bare: list[Conversation] = [[prompt[-1]] for prompt in rollouts.prompts]
     return subject.activations(bare, layers, "reply", replies=rollouts.replies, progress=progress).values
@@ -95,7 +108,14 @@ def default_token_projections(
     for begin in range(0, 3 * max(len(prompts), replies), chunk):
         batch = [prompts[index % len(prompts)] for index in range(begin, begin + chunk)]
         # A later chunk repeats prompts, so it needs a seed of its own to say something new.
-        made = subject.generate(batch, max_new_tokens=tokens, seed=seed + begin, capture=Capture(tuple(layers), "all"))
+        made = subject.generate(
+            batch,
+            max_new_tokens=tokens,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            seed=seed + begin,
+            capture=Capture(tuple(layers), "all"),
+        )
         full = [reply.activations for reply in made if len(reply.tokens) == tokens and reply.activations is not None]
         for name, of in vectors.items():
             index = [layers.index(layer) for layer in sorted(of)]

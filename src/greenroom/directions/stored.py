@@ -13,7 +13,10 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 def places(fingerprint: str, name: str) -> tuple[Path, Path]:
     """Where a direction may lie: package data, then the cache."""
-    return SHIPPED / fingerprint / f"{name}.safetensors", cache_dir() / "directions" / fingerprint / f"{name}.safetensors"
+    return (
+        SHIPPED / fingerprint / f"{name}.safetensors",
+        cache_dir() / "directions" / fingerprint / f"{name}.safetensors",
+    )
 
 
 def stored(subject: Subject, name: str) -> Direction | None:

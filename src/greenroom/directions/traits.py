@@ -39,7 +39,14 @@ class Poles:
             return self
         rows = self.held_out == held_out
         index = torch.from_numpy(rows)
-        return Poles(self.values[:, index], self.layers, self.positive[rows], self.question[rows], self.held_out[rows], self.rollouts)
+        return Poles(
+            self.values[:, index],
+            self.layers,
+            self.positive[rows],
+            self.question[rows],
+            self.held_out[rows],
+            self.rollouts,
+        )
 
     def difference(self) -> Tensor:
         """(layer, hidden): mean of the positive replies minus mean of the negative."""
@@ -123,7 +130,12 @@ def held_out_auc(projected: np.ndarray, poles: Poles, seed: int) -> Interval:
 
 
 def trait_directions(
-    subject: Subject, traits: Sequence[Trait], all_poles: Sequence[Poles], *, seed: int, progress: Progress | None = None
+    subject: Subject,
+    traits: Sequence[Trait],
+    all_poles: Sequence[Poles],
+    *,
+    seed: int,
+    progress: Progress | None = None,
 ) -> list[Direction]:
     """Calibrated directions of several traits; default replies are generated once for all of them."""
     chosen = [choose_layer(poles, seed) for poles in all_poles]
@@ -160,9 +172,7 @@ def trait_directions(
     return result
 
 
-def trait_vector(
-    subject: Subject, trait: Trait | str, *, seed: int = 0, progress: Progress | None = None
-) -> Direction:
+def trait_vector(subject: Subject, trait: Trait | str, *, seed: int = 0, progress: Progress | None = None) -> Direction:
     """A trait's direction: shipped or stored if there is one for these weights, else built from 10 + 5 questions and stored."""
     from greenroom.directions.stored import store, stored
 

@@ -90,5 +90,7 @@ def _lookup(name: str, shelf: dict[str, E], noun: str, path: Source | None) -> E
     if name in shelf:
         return shelf[name]
     file = f" --file {path}" if path is not None else ""
-    raise LibraryError(f"no {noun} is called {name!r}{near(name, tuple(shelf))}; "
-                       f"`greenroom personas {noun}s{file}` lists all {len(shelf)}")
+    raise LibraryError(
+        f"no {noun} is called {name!r};{near(name, tuple(shelf))} "
+        f"`greenroom personas {noun}s{file}` lists all {len(shelf)}"
+    )

@@ -16,8 +16,17 @@ from greenroom.personas.persona import NAME_PATTERN, Entry
 
 E = TypeVar("E", bound=Entry)
 
+# Pydantic's words for these speak of Python's types; whoever writes YAML knows lists and texts.
+_EXPECTED = {
+    "string_type": "text, in quotes if YAML reads it as something else",
+    "string_too_short": "a text that is not empty",
+    "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "bool_type": "true or false",
+}
+
 # libyaml's parser, five times as fast, is missing from some builds of PyYAML.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _UniqueKeys(_Loader):
@@ -26,8 +35,11 @@ class _UniqueKeys(_Loader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -51,7 +63,8 @@ def read_yaml(file: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise LibraryError(f"{file}{where}: not valid YAML ({problem}); quote texts that contain a colon or a #") from error
+        advice = "quote texts that contain a colon or a #"
+        raise LibraryError(f"{file}{where}: not valid YAML ({problem}); {advice}") from error
     if content is None:
         raise LibraryError(f"{file}: empty; expected a list of entries")
     return content
@@ -77,8 +90,10 @@ def read_entries(path: Path, shape: type[E]) -> tuple[E, ...]:
             if key in found:
                 other = found[key][0]
                 also = "" if other == file else f", also in {other}"
-                raise LibraryError(f"{file}: {_noun(shape)} {key!r} (entry {number}){also}, field {_key(shape)}: "
-                                   "stands twice; expected one that no other entry has")
+                raise LibraryError(
+                    f"{file}: {_noun(shape)} {key!r} (entry {number}){also}, field {_key(shape)}: "
+                    "stands twice; expected one that no other entry has"
+                )
             found[key] = (file, entry)
     return tuple(entry for _, entry in found.values())
 
@@ -90,8 +105,9 @@ def validated(raw: Any, shape: type[E], file: Path, number: int | None = None) -
     except ValidationError as error:
         details = error.errors()
         label = _label(raw, shape, number)
-        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        raise LibraryError(f"{file}: {label}{_complaint(raw, shape, details[0])}{more}") from error
+        # A misspelt key is also a missing one; the misspelling is what helps.
+        first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+        raise LibraryError(f"{file}: {label}{_complaint(shape, first)}") from error
 
 
 def _label(raw: Any, shape: type[Entry], number: int | None) -> str:
@@ -99,27 +115,28 @@ def _label(raw: Any, shape: type[Entry], number: int | None) -> str:
     if number is None:
         return ""
     name = cast("dict[Any, Any]", raw).get(_key(shape)) if isinstance(raw, dict) else None
-    return f"{_noun(shape)} {name!r} (entry {number}), " if isinstance(name, str) else f"{_noun(shape)} (entry {number}), "
+    shown = f" {name!r}" if isinstance(name, str) else ""
+    return f"{_noun(shape)}{shown} (entry {number}), "
 
 
-def _complaint(raw: Any, shape: type[Entry], detail: ErrorDetails) -> str:
+def _complaint(shape: type[Entry], detail: ErrorDetails) -> str:
     """The field, what is wrong with it and what was expected."""
     loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
     field = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
-    where = f"field {field}: " if field else ""
+    where = f"field {field if field.isprintable() else repr(field)}: " if field else ""
     fields = tuple(_owner(shape, loc).model_fields)
     if kind == "model_type":
         return f"{where}got {_shown(detail['input'])}; expected the fields {', '.join(fields)}"
     if kind == "missing":
         return f"{where}missing; expected the fields {', '.join(fields)}"
     if kind == "extra_forbidden":
-        return f"{where}unknown{near(str(loc[-1]), fields)}; allowed are {', '.join(fields)}"
+        return f"{where}unknown;{near(str(loc[-1]), fields)} allowed are {', '.join(fields)}"
     if kind == "literal_error":
         return f"{where}got {_shown(detail['input'])}; expected {context['expected']}"
     if kind == "string_pattern_mismatch" and context.get("pattern") == NAME_PATTERN:
-        return f"{where}got {_shown(detail['input'])}; expected small letters, digits and underscores, such as old_sailor"
-    if kind == "string_type":
-        return f"{where}got {_shown(detail['input'])}; expected text, in quotes if YAML reads it as something else"
+        return f"{where}got {_shown(detail['input'])}; expected a name such as old_sailor (a–z, 0–9, _)"
+    if kind in _EXPECTED:
+        return f"{where}got {_shown(detail['input'])}; expected {_EXPECTED[kind].format(**context)}"
     if kind == "value_error":
         return f"{where}{detail['msg'].removeprefix('Value error, ')}"
     return f"{where}got {_shown(detail['input'])}; {detail['msg'][0].lower()}{detail['msg'][1:]}"
@@ -137,9 +154,9 @@ def _owner(shape: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel
 
 
 def near(wanted: str, names: tuple[str, ...]) -> str:
-    """", did you mean …?" with up to three similar names, or nothing."""
+    """The clause " did you mean …?" with up to three similar names, or nothing."""
     close = get_close_matches(wanted.strip().lower().replace(" ", "_").replace("-", "_"), names, n=3, cutoff=0.6)
-    return f", did you mean {' or '.join(close)}?" if close else ""
+    return f" did you mean {' or '.join(close)}?" if close else ""
 
 
 def _shown(value: Any) -> str:

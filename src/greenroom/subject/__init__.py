@@ -11,6 +11,17 @@ from greenroom.subject.subject import Subject
 from greenroom.subject.tiny import tiny
 
 __all__ = [
-    "Capture", "Captured", "Finding", "Intervention", "PrefixCache", "Reply", "Scores", "Sinks", "Subject",
-    "check_instrument", "load", "ready", "tiny",
+    "Capture",
+    "Captured",
+    "Finding",
+    "Intervention",
+    "PrefixCache",
+    "Reply",
+    "Scores",
+    "Sinks",
+    "Subject",
+    "check_instrument",
+    "load",
+    "ready",
+    "tiny",
 ]

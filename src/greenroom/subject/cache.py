@@ -166,8 +166,10 @@ def attention_mask(config: Any, positions: Tensor, length: int, dtype: torch.dty
     kinds = set(getattr(config, "layer_types", None) or ())
     unknown = kinds - {"full_attention", "sliding_attention"}
     if unknown:
-        raise ModelError(f"attention of kind {', '.join(sorted(unknown))} is not supported yet; "
-                         "supported are full and sliding-window attention")
+        raise ModelError(
+            f"attention of kind {', '.join(sorted(unknown))} is not supported yet; "
+            "supported are full and sliding-window attention"
+        )
     window = getattr(config, "sliding_window", None)
     if "sliding_attention" in kinds:
         return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}

@@ -71,7 +71,7 @@ class Pass:
     reply_start: Tensor
 
 
-class Stop(Exception):  # noqa: N818  (control flow, not an error: ends a forward at the deepest block that is read)
+class Stop(Exception):
     pass
 
 

@@ -78,8 +78,10 @@ class Chat:
         if conversation[0]["role"] != "system" or not self.folds_system:
             return conversation, False
         if len(conversation) < 2 or conversation[1]["role"] != "user":
-            raise ConversationError("this model's template has no system role, so the system text goes into the first "
-                                    "user message; the conversation has none after its system message: add one")
+            raise ConversationError(
+                "this model's template has no system role, so the system text goes into the first "
+                "user message; the conversation has none after its system message: add one"
+            )
         instruction, said = conversation[0]["content"].strip(), conversation[1]["content"].strip()
         merged: Message = {"role": "user", "content": f"{instruction}\n\n{said}" if instruction else said}
         return [merged, *conversation[2:]], True
@@ -94,8 +96,10 @@ class Chat:
         for index, message in enumerate(messages):
             literal, placeholder, rest = rest.partition(f"{_OPEN}{index}{_CLOSE}")
             if not placeholder:
-                raise ConversationError(f"this model's template leaves out message {index} ({message['role']}); "
-                                        "expected a template that writes every message")
+                raise ConversationError(
+                    f"this model's template leaves out message {index} ({message['role']}); "
+                    "expected a template that writes every message"
+                )
             pieces.append(literal)
         # Some templates trim contents; the rendering itself says which it was.
         for contents in ([m["content"] for m in messages], [m["content"].strip() for m in messages]):
@@ -107,20 +111,26 @@ class Chat:
                 rebuilt += content
             if rebuilt + rest == text:
                 return text, spans
-        raise ConversationError("this model's template rewrites the contents of messages; "
-                                "the place of each message among the tokens cannot be told")
+        raise ConversationError(
+            "this model's template rewrites the contents of messages; "
+            "the place of each message among the tokens cannot be told"
+        )
 
     def _render(self, messages: Conversation, open_turn: bool) -> str:
         if not self.has_template:
-            raise ModelError("this model has no chat template (a base model?); expected an instruct model, "
-                             "or give one with --template chatml, --template plain or --template FILE")
+            raise ModelError(
+                "this model has no chat template (a base model?); expected an instruct model, "
+                "or give one with --template chatml, --template plain or --template FILE"
+            )
         from jinja2 import TemplateError
 
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn)
         except TemplateError as error:
-            raise ConversationError(f"this model's template refuses the conversation ({error}); "
-                                    "expected an optional system message, then user and assistant in turn") from error
+            raise ConversationError(
+                f"this model's template refuses the conversation ({error}); "
+                "expected an optional system message, then user and assistant in turn"
+            ) from error
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[int, int]:

@@ -49,8 +49,12 @@ def check_instrument(subject: Subject) -> list[Finding]:
         for handle in handles:
             handle.remove()
     expected = (1, len(ids), subject.d_model)
-    findings.append(Finding("a hook fires once a block", len(fired) == subject.layers, f"{len(fired)} of {subject.layers}"))
-    findings.append(Finding("blocks have the residual shape", shapes == {expected}, f"{sorted(shapes)}, expected {expected}"))
+    findings.append(
+        Finding("a hook fires once a block", len(fired) == subject.layers, f"{len(fired)} of {subject.layers}")
+    )
+    findings.append(
+        Finding("blocks have the residual shape", shapes == {expected}, f"{sorted(shapes)}, expected {expected}")
+    )
 
     def logits(edits: Sequence[Intervention]) -> torch.Tensor:
         hooks = Hooks(subject.network.blocks, None, edits, 1)
@@ -74,7 +78,9 @@ def check_instrument(subject: Subject) -> list[Finding]:
     findings.append(Finding("a zero edit leaves the logits equal", zero < exact, f"relative gap {zero:.1e}"))
     size = 10 * float(subject.sinks.norm_limit[middle]) if subject.sinks is not None else 1e3
     big = float((logits([Intervention("steer", middle, vector, size, spare_sinks=False)]) - stock).abs().max()) / scale
-    findings.append(Finding("a large edit changes the logits", big > 100 * exact or big > 0.1, f"relative change {big:.1e}"))
+    findings.append(
+        Finding("a large edit changes the logits", big > 100 * exact or big > 0.1, f"relative change {big:.1e}")
+    )
     if subject.chat.has_template:
         probe: Conversation = [
             {"role": "user", "content": "Who waits here?"},

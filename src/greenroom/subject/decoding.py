@@ -91,7 +91,9 @@ def generate(
     remembered: PrefixCache | None = None,
 ) -> list[Reply]:
     """Replies in the order of the prompts. See `Subject.generate`."""
-    loop = _Loop(network, sinks, prompts, stop_tokens, max_new_tokens, temperature, top_p, top_k, seed, capture, interventions)
+    loop = _Loop(
+        network, sinks, prompts, stop_tokens, max_new_tokens, temperature, top_p, top_k, seed, capture, interventions
+    )
     loop.progress, loop.remembered = progress, remembered
     with torch.inference_mode(), loop.hooks.attached():
         loop.run()
@@ -215,7 +217,11 @@ class _Loop:
         steps = [len(self.generated[row.row].tokens) for row in rows]
         uniform = [0.0 if row.draining else self.streams[row.row, step] for row, step in zip(rows, steps, strict=True)]
         chosen = drawn(
-            logits, torch.tensor(uniform, dtype=torch.float64, device=logits.device), self.temperature, self.top_p, self.top_k
+            logits,
+            torch.tensor(uniform, dtype=torch.float64, device=logits.device),
+            self.temperature,
+            self.top_p,
+            self.top_k,
         )
         logprobs = logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):

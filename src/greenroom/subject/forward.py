@@ -56,7 +56,9 @@ class Network:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
 
-    def run(self, hooks: Hooks, tokens: Tensor, positions: Tensor, state: Pass, cache: RowCache | None) -> Tensor | None:
+    def run(
+        self, hooks: Hooks, tokens: Tensor, positions: Tensor, state: Pass, cache: RowCache | None
+    ) -> Tensor | None:
         """Final-norm hidden states (batch, token, d_model), or None when a hook ended the forward early."""
         length = int(positions.max()) + 1 if cache is not None else tokens.shape[1]
         if cache is not None:
@@ -79,7 +81,9 @@ class Network:
 def _blocks(body: nn.Module, count: int) -> Sequence[nn.Module]:
     lists = [module for module in body.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if not lists:
-        raise ModelError(f"found no list of {count} blocks in {type(body).__name__}; expected a decoder-only transformer")
+        raise ModelError(
+            f"found no list of {count} blocks in {type(body).__name__}; expected a decoder-only transformer"
+        )
     return list(lists[0])
 
 
@@ -163,7 +167,9 @@ def _all(prefixes: Iterable[Prefix | None]) -> list[Prefix]:
     return [prefix for prefix in prefixes if prefix is not None]
 
 
-def leaves(tree: PrefixTree, prefixes: Sequence[Prefix], tokens: Sequence[Sequence[int]], rows: Iterable[int]) -> list[Stretch]:
+def leaves(
+    tree: PrefixTree, prefixes: Sequence[Prefix], tokens: Sequence[Sequence[int]], rows: Iterable[int]
+) -> list[Stretch]:
     """Each row's own tokens, after the prefix that it shares."""
     result = []
     for row in rows:

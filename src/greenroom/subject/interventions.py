@@ -63,8 +63,10 @@ class Intervention:
         """The amount for each of `count` conversations."""
         if isinstance(self.amount, tuple):
             if len(self.amount) != count:
-                raise ValueError(f"the intervention has {len(self.amount)} amounts for {count} conversations; "
-                                 "give one number, or one for each conversation")
+                raise ValueError(
+                    f"the intervention has {len(self.amount)} amounts for {count} conversations; "
+                    "give one number, or one for each conversation"
+                )
             return list(self.amount)
         return [float(self.amount)] * count
 

@@ -70,7 +70,9 @@ def ready(model: Any, tokenizer: Any, *, name: str) -> Subject:
     broken = [finding for finding in check_instrument(subject) if not finding.ok]
     if broken:
         told = "; ".join(f"{finding.name}: {finding.detail}" for finding in broken)
-        raise ModelError(f"the instrument check failed on {name} ({told}); this architecture is not supported, please report it")
+        raise ModelError(
+            f"the instrument check failed on {name} ({told}); this architecture is not supported, please report it"
+        )
     return subject
 
 
@@ -137,9 +139,10 @@ def _convert(gguf: Path, target: Path) -> None:
             arguments: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
             quantized = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **arguments)
             tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **arguments)
-        except Exception as error:  # noqa: BLE001  (the reader of broken files raises anything; all of it means one thing)
-            raise ModelError(f"{gguf} cannot be read as a GGUF model ({_first_line(error)}); "
-                             "it may be truncated, download it again") from error
+        except Exception as error:
+            raise ModelError(
+                f"{gguf} cannot be read as a GGUF model ({_first_line(error)}); it may be truncated, download it again"
+            ) from error
         # save_pretrained refuses a model marked as gguf-quantized: its state goes into a clean one.
         settings = quantized.config.to_dict()
         settings.pop("quantization_config", None)
@@ -188,9 +191,13 @@ def _source(name: str) -> str:
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"{name} has no config.json; expected a model folder with config.json, weights and tokenizer")
+            raise ModelError(
+                f"{name} has no config.json; expected a model folder with config.json, weights and tokenizer"
+            )
         if not any(path.glob("*.safetensors")) and not any(path.glob("*.bin")):
-            raise ModelError(f"{name} has no weights (*.safetensors); expected a model folder with config.json, weights and tokenizer")
+            raise ModelError(
+                f"{name} has no weights (*.safetensors); expected a model folder with config.json, weights and tokenizer"
+            )
         return str(path)
     if path.exists() or name.startswith((".", "/", "~")):
         raise ModelError(f"{name} is no model folder; expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}")
@@ -210,9 +217,13 @@ def _read(source: str, name: str, kind: Any) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=kind, local_files_only=local)
     except ModelError:
         raise
-    except Exception as error:  # noqa: BLE001  (loading raises anything from KeyError to safetensors' own errors)
-        hint = "its files may be damaged or incomplete" if local else (
-            f"expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}; is the name right, and the network there?"
+    except Exception as error:
+        hint = (
+            "its files may be damaged or incomplete"
+            if local
+            else (
+                f"expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}; is the name right, and the network there?"
+            )
         )
         raise ModelError(f"cannot load {name} ({_first_line(error)}); {hint}") from error
     return model, tokenizer
@@ -230,7 +241,9 @@ def _require_reachable(repo: str) -> None:
     except Exception as error:
         network = isinstance(error, httpx.HTTPError | OSError) and not getattr(error, "response", None)
         reason = "the Hugging Face Hub cannot be reached" if network else _first_line(error)
-        raise ModelError(f"no model {repo!r} ({reason}); expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}") from error
+        raise ModelError(
+            f"no model {repo!r} ({reason}); expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}"
+        ) from error
 
 
 def _adapted(model: Any, adapter: str, name: str) -> Any:
@@ -253,17 +266,23 @@ def _adapted(model: Any, adapter: str, name: str) -> Any:
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
         except Exception as error:
             made_for = f", made for {base}" if base else ""
-            raise ModelError(f"adapter {adapter}{made_for} does not fit {name} ({_first_line(error)}); "
-                             "load it on the base model that it was trained on") from error
+            raise ModelError(
+                f"adapter {adapter}{made_for} does not fit {name} ({_first_line(error)}); "
+                "load it on the base model that it was trained on"
+            ) from error
     if any("missing adapter keys" in str(item.message).lower() for item in heard):
-        raise ModelError(f"adapter {adapter} lacks weights for {name}; load it on the base model that it was trained on")
+        raise ModelError(
+            f"adapter {adapter} lacks weights for {name}; load it on the base model that it was trained on"
+        )
     return merged
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
-        raise ModelError(f"the tokenizer of {name} has {len(tokenizer)} tokens, its embedding {rows}; they do not belong together")
+        raise ModelError(
+            f"the tokenizer of {name} has {len(tokenizer)} tokens, its embedding {rows}; they do not belong together"
+        )
 
 
 def _first_line(error: BaseException) -> str:

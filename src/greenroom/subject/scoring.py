@@ -143,7 +143,9 @@ def activations(
 
     Sinks are left out of averages; a range of nothing but sinks gives NaN, which no mean can hide.
     """
-    limits = [min(start for start, _ in ranges) if ranges else len(row) - 1 for row, ranges in zip(tokens, pools, strict=True)]
+    limits = [
+        min(start for start, _ in ranges) if ranges else len(row) - 1 for row, ranges in zip(tokens, pools, strict=True)
+    ]
     limits = [min(limit, len(row) - 1) for limit, row in zip(limits, tokens, strict=True)]
     means = pool in ("reply", "message")
     conversation: list[int] = []
@@ -177,7 +179,9 @@ def activations(
                     sample += len(part)
         batch_layers.clear()
 
-    hooks = Hooks(network.blocks, sinks, interventions, len(tokens), read=layers, on_block=on_block, stop_after=max(layers))
+    hooks = Hooks(
+        network.blocks, sinks, interventions, len(tokens), read=layers, on_block=on_block, stop_after=max(layers)
+    )
     sweep(network, hooks, tokens, limits, reply_start, visit, progress)
     if values is None:
         values = torch.zeros(len(layers), 0, int(network.config.hidden_size))

@@ -71,7 +71,9 @@ class Subject:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
-            raise ValueError(f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}")
+            raise ValueError(
+                f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}"
+            )
         if prefix_cache is not None and (interventions or self._standing):
             raise ValueError("a prefix cache holds unedited prefixes; use either it or interventions")
         prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
@@ -110,7 +112,9 @@ class Subject:
         rows share are computed once, so one call with many rows is much cheaper than many calls.
         """
         if len(conversations) != len(continuations):
-            raise ValueError(f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each")
+            raise ValueError(
+                f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each"
+            )
         prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
         given = [self.chat.continuation(text) if isinstance(text, str) else list(text) for text in continuations]
         self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
@@ -197,7 +201,9 @@ class Subject:
     def _checked(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         for edit in interventions:
             if edit.vector.numel() != self.d_model:
-                raise ValueError(f"the vector has {edit.vector.numel()} entries, this model's residual stream {self.d_model}")
+                raise ValueError(
+                    f"the vector has {edit.vector.numel()} entries, this model's residual stream {self.d_model}"
+                )
             self.block_ids([edit.layer])
         from dataclasses import replace
 
@@ -218,8 +224,10 @@ class Subject:
         if rows and min(len(row) for row in rows) == 0:
             raise ConversationError("a conversation rendered to no tokens at all; expected at least one")
         if longest + new > self.network.context:
-            raise ConversationError(f"a conversation of {longest} tokens and {new} new ones exceed the context of "
-                                    f"{self.name}, {self.network.context} tokens; shorten it or ask for fewer")
+            raise ConversationError(
+                f"a conversation of {longest} tokens and {new} new ones exceed the context of "
+                f"{self.name}, {self.network.context} tokens; shorten it or ask for fewer"
+            )
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

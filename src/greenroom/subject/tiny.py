@@ -67,7 +67,9 @@ def tiny_model(architecture: str = "llama", *, seed: int = 0, layers: int = 4, w
     return model.eval()
 
 
-def tiny(architecture: str = "llama", *, seed: int = 0, layers: int = 4, width: int = 64, template: str | None = "chatml") -> Subject:
+def tiny(
+    architecture: str = "llama", *, seed: int = 0, layers: int = 4, width: int = 64, template: str | None = "chatml"
+) -> Subject:
     """A tiny random Subject."""
     return ready(
         tiny_model(architecture, seed=seed, layers=layers, width=width),

@@ -1,0 +1,318 @@
+"""The main job: which character does this model play, and how firmly? Seven stages, one folder, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenroom.runs.progress import Progress
+from greenroom.runs.run import Run, StageResult, open_run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from greenroom.directions import Direction
+    from greenroom.subject import Subject
+
+STAGES = {
+    "map": "Persona map",
+    "calibration": "Calibration",
+    "traits": "Trait profile",
+    "hold": "Hold under pressure",
+    "sacrifice": "Costly sacrifice",
+    "self_concept": "Self-concept",
+    "report": "Report",
+}
+AXIS = "directions/assistant_axis.safetensors"
+RAW_AXIS = "directions/assistant_axis_uncalibrated.safetensors"
+ROLE_VECTORS = "directions/role_vectors.safetensors"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much an audit asks. Replies are counted per cell; tokens are the most a reply may have."""
+
+    every_role: int  # every n-th role of the library
+    map_tokens: int
+    calibration_replies: int
+    traits: int | None
+    trait_questions: int
+    trait_tokens: int
+    conversations: int
+    hold_tokens: int
+    situations: int | None
+    questions: int | None
+
+
+FULL = Size(1, 40, 200, None, 6, 24, 10, 28, None, None)
+QUICK = Size(3, 28, 72, 6, 4, 20, 4, 20, 5, 4)
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """A finished audit: its folder and its headline numbers. `str()` is the summary a person reads."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    def __str__(self) -> str:
+        from greenroom.auditing.summary import spoken
+
+        return spoken(self.path, self.summary)
+
+
+def audit(
+    model: str | Subject = "smollm2",
+    out: Path | None = None,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    template: str | None = None,
+    adapter: Path | str | None = None,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Audits a model and leaves a run folder with tables, summary and report.html.
+
+    model: a name that `greenroom.load` takes, or a loaded Subject. out: the folder, new or to resume (default: the
+    newest unfinished equal run under ./runs, else the next number). The same seed gives the same tables on the same
+    machine. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
+    """
+    from greenroom.subject import Subject, load
+
+    progress = progress or Progress()
+    subject = (
+        model
+        if isinstance(model, Subject)
+        else load(model, adapter=adapter, device=device, dtype=dtype, template=template)
+    )
+    size = QUICK if quick else FULL
+    config = {"quick": quick, "dtype": str(subject.network.dtype), "device": str(subject.network.device)}
+    run = open_run(
+        out, subject_name=subject.name, fingerprint=subject.fingerprint, config=config, seed=seed, progress=progress
+    )
+    if run.finished:
+        run.close()
+        return AuditResult(run.path, run.summary)
+    with run:
+        progress.plan(STAGES)
+        stages = _Stages(subject, run, size, seed)
+        for name in STAGES:
+            if name != "report":
+                run.stage(name, getattr(stages, name))
+        run.stage("report", partial(_report, run, subject, seed, quick))
+        summary = _summary(run, subject, seed, quick)
+        run.finish(summary)
+    return AuditResult(run.path, summary)
+
+
+class _Stages:
+    """The stages of one audit. Each reads what earlier ones stored, so that a resumed run computes the same."""
+
+    def __init__(self, subject: Subject, run: Run, size: Size, seed: int):
+        self.subject, self.run, self.size, self.seed = subject, run, size, seed
+
+    def map(self) -> StageResult:
+        """Roles and the default character answer; axis, block and held-out AUC; every reply re-read cold."""
+        import polars as pl
+
+        from greenroom.directions.axis import DEFAULT, cold_reading, draft_axis, perform, validate_axis
+        from greenroom.directions.persona_space import persona_space
+
+        cast = self._cast()
+        performance = perform(self.subject, cast, seed=self.seed, progress=self._share(0.0, 0.8))
+        validation = validate_axis(performance, cast, seed=self.seed)
+        axis = draft_axis(self.subject, performance, cast, validation, seed=self.seed)
+        reading = cold_reading(self.subject, performance, axis, self._share(0.8, 1.0))
+        index = performance.layers.index(axis.layer)
+        present = list(dict.fromkeys(performance.frame["role"].to_list()))
+        names = [name for name in present if name != DEFAULT]
+        vectors = performance.means([DEFAULT, *names])
+        roles = vectors[index, 1:]
+        space = persona_space(roles, vectors[index, 0])
+        spots = space.coordinates(vectors[index])[:, :3].tolist()
+        kinds = dict(zip(performance.frame["role"], performance.frame["kind"], strict=True))
+        replies = performance.rollouts.replies
+        rollouts = performance.frame.with_columns(
+            pl.Series("reply", [reply.text for reply in replies]),
+            pl.Series("finish", [reply.finish for reply in replies]),
+            pl.Series("projection_hot", axis.projection(performance.values[index]).tolist()),
+            pl.Series("projection_cold", reading.projections.tolist()),
+        )
+        layers = pl.DataFrame(
+            {"layer": list(validation.layers), "auc_selection": validation.selection_auc, "auc_se": validation.selection_se,
+             "chosen": [layer == validation.layer for layer in validation.layers]}
+        )  # fmt: skip
+        places = pl.DataFrame(
+            [{"role": name, "kind": kinds[name], "pc1": spot[0], "pc2": spot[1], "pc3": spot[2]}
+             for name, spot in zip([DEFAULT, *names], [(*spot, 0.0, 0.0, 0.0)[:3] for spot in spots], strict=True)]
+        )  # fmt: skip
+        components = pl.DataFrame(
+            {"component": list(range(1, len(space.explained) + 1)), "explained_variance": space.explained}
+        )
+        aucs = pl.DataFrame({"role": list(validation.role_auc), "auc": list(validation.role_auc.values())})
+        results = {
+            "axis_auc": validation.auc.estimate, "axis_auc_low": validation.auc.low, "axis_auc_high": validation.auc.high,
+            "axis_auc_all_roles": validation.auc_all.estimate, "axis_auc_all_roles_low": validation.auc_all.low,
+            "axis_auc_all_roles_high": validation.auc_all.high, "axis_auc_split_sd": validation.split_sd,
+            "axis_auc_null_p95": validation.null_p95, "axis_layer": validation.layer, "auc_hot": reading.hot_auc,
+            "auc_cold": reading.cold_auc, "empty_replies": performance.rollouts.empty, "n_roles": len(names),
+        }  # fmt: skip
+
+        def save_vectors(path: Path) -> None:
+            from safetensors.torch import save_file
+
+            tensors = {name: vectors[:, row].contiguous() for row, name in enumerate([DEFAULT, *names])}
+            save_file(tensors, path)
+
+        return StageResult(
+            {"rollouts": rollouts, "layers": layers, "places": places, "components": components, "role_auc": aucs},
+            results,
+            {RAW_AXIS: axis.save, ROLE_VECTORS: save_vectors},
+        )
+
+    def calibration(self) -> StageResult:
+        """Default replies of exactly 64 tokens give the axis its scale; the map's tables follow."""
+        import polars as pl
+
+        from greenroom.directions.axis import DEFAULT, calibrated
+        from greenroom.directions.direction import Direction
+        from greenroom.measures.intervals import bootstrap_mean
+
+        raw = Direction.load(self.run.path / RAW_AXIS, self.subject)
+        rollouts = self.run.table("rollouts")
+        default = rollouts.filter(pl.col("role") == DEFAULT)["projection_hot"].to_numpy()
+        axis = calibrated(
+            self.subject, raw, default, replies=self.size.calibration_replies, seed=self.seed, progress=self.run.advance
+        )
+        scale = axis.scale()
+        in_sd = {f"axis_sd{end}": (pl.col(f"projection_{reading}") - scale.reply_mean) / scale.reply_sd
+                 for end, reading in (("", "hot"), ("_cold", "cold"))}  # fmt: skip
+        replies = rollouts.with_columns(**in_sd).drop("projection_hot", "projection_cold")
+        rows = []
+        for place in self.run.table("places").to_dicts():
+            own = replies.filter(pl.col("role") == place["role"])
+            found = bootstrap_mean(own["axis_sd"].to_numpy(), own["question"].to_list(), seed=self.seed)
+            rows.append(
+                {
+                    **place,
+                    "axis_sd": found.estimate,
+                    "axis_sd_low": found.low,
+                    "axis_sd_high": found.high,
+                    "n_replies": own.height,
+                }
+            )
+        results = {"replies": scale.n_replies, "tokens": scale.reply_tokens, "reply_sd": scale.reply_sd}
+        return StageResult({"persona_map": pl.DataFrame(rows), "replies": replies}, results, {AXIS: axis.save})
+
+    def traits(self) -> StageResult:
+        from safetensors.torch import load_file
+
+        from greenroom.auditing.profile import profile
+        from greenroom.personas import library
+
+        traits = library.traits()[: self.size.traits]
+        table, measures = profile(
+            self.subject, traits, load_file(self.run.path / ROLE_VECTORS), questions=self.size.trait_questions,
+            tokens=self.size.trait_tokens, seed=self.seed, progress=self.run.advance,
+        )  # fmt: skip
+        return StageResult({"traits": table}, {"measures": [_measure_row(measure) for measure in measures]})
+
+    def hold(self) -> StageResult:
+        from greenroom.auditing.hold import hold
+        from greenroom.personas import library
+
+        axis = self._axis()
+        found = hold(
+            self.subject, axis, [library.role(name) for name in axis.recipe["reserved"]],
+            conversations=self.size.conversations, tokens=self.size.hold_tokens, seed=self.seed, progress=self.run.advance,
+        )  # fmt: skip
+        return StageResult({"hold": found.hold, "hold_effects": found.effects, "hold_replies": found.replies})
+
+    def sacrifice(self) -> StageResult:
+        from greenroom import evals
+        from greenroom.evals import costly_sacrifice
+        from greenroom.provider import model_for
+
+        task = costly_sacrifice.costly_sacrifice(situations=self.size.situations, seed=self.seed)
+        log = evals.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
+        frame = costly_sacrifice.rows(log)
+        found = costly_sacrifice.findings(frame)
+        return StageResult(
+            {"sacrifice": costly_sacrifice.table(frame), "sacrifice_curve": costly_sacrifice.curve(frame)},
+            {
+                **costly_sacrifice.summary(found),
+                "measures": [_measure_row(m) for m in costly_sacrifice.measures(found)],
+            },
+        )
+
+    def self_concept(self) -> StageResult:
+        from greenroom import evals
+        from greenroom.evals import self_concept
+        from greenroom.provider import model_for
+
+        task = self_concept.self_concept(questions=self.size.questions, seed=self.seed)
+        log = evals.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
+        frame = self_concept.rows(log)
+        found = self_concept.findings(frame)
+        return StageResult(
+            {"self_concept": self_concept.table(frame)},
+            {**self_concept.summary(found), "measures": [_measure_row(m) for m in self_concept.measures(found)]},
+        )
+
+    def _cast(self) -> Any:
+        from greenroom.directions.axis import usual_cast
+
+        return usual_cast(every=self.size.every_role, tokens=self.size.map_tokens, seed=self.seed)
+
+    def _axis(self) -> Direction:
+        from greenroom.directions.direction import Direction
+
+        return Direction.load(self.run.path / AXIS, self.subject)
+
+    def _share(self, start: float, end: float) -> Callable[[int, int], None]:
+        """Progress of one part of a stage, as its share of the whole stage, in thousandths."""
+        return lambda done, total: self.run.advance(round(1000 * (start + (end - start) * done / max(1, total))), 1000)
+
+
+def _measure_row(measure: Any) -> dict[str, Any]:
+    return {
+        "measure": measure.name, "estimate": measure.estimate, "low": measure.low, "high": measure.high, "n": measure.n,
+        "grade": measure.grade, "reason": measure.reason,
+    }  # fmt: skip
+
+
+def _report(run: Run, subject: Subject, seed: int, quick: bool) -> StageResult:
+    """All measures on one table, the summary so far, and the page."""
+    from greenroom.auditing.report import write_report
+    from greenroom.auditing.summary import measure_table
+    from greenroom.store import write_json
+
+    table = measure_table(run)
+
+    def page(target: Path) -> None:
+        import shutil
+
+        write_report(run.path)
+        shutil.copyfile(run.path / "report.html", target)
+
+    from greenroom.runs.tables import write_table
+
+    # The page reads the folder, so what it shows is put there first; both are written again, unchanged, by `finish`.
+    write_table(run.path / "tables" / "measures.parquet", table)
+    write_json(run.path / "summary.json", _summary(run, subject, seed, quick, table))
+    return StageResult({"measures": table}, {}, {"report.html": page})
+
+
+def _summary(
+    run: Run, subject: Subject, seed: int, quick: bool, measures: pl.DataFrame | None = None
+) -> dict[str, Any]:
+    from greenroom.auditing.summary import summarised
+
+    head = {"model": subject.name, "fingerprint": subject.fingerprint, "seed": seed, "quick": quick}
+    found = summarised(run, subject.name, run.table("measures") if measures is None else measures)
+    return {**head, **found, "seconds": round(run.seconds, 1), "peak_rss_gib": round(run.peak_rss_gib, 2)}

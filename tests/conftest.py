@@ -1,0 +1,17 @@
+"""Shared fixtures. The embedded model is loaded once a worker; tiny random models are for mechanics only."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """The embedded model, real weights."""
+    from greenroom.subject import load
+
+    return load("smollm2")
