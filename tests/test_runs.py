@@ -479,7 +479,7 @@ def test_plain_progress_says_each_stage_once_and_the_time_left_now_and_then(monk
     assert stream.getvalue().splitlines() == [
         "Persona map: kept from before",
         "Hold: started",
-        "Hold: 2 of 4, about 14 s left",
+        "Hold: 50 %, about 14 s left",
         "Hold: done in 28 s",
     ]
 

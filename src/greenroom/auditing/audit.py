@@ -1,19 +1,16 @@
-"""The main job: which character does this model play, and how firmly? Seven stages, one folder, one report."""
+"""The main job: which character does this model play, and how firmly? Six stages, one folder, one report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from greenroom.directions import Direction
     from greenroom.subject import Subject
 
@@ -24,8 +21,9 @@ STAGES = {
     "hold": "Hold under pressure",
     "sacrifice": "Costly sacrifice",
     "self_concept": "Self-concept",
-    "report": "Report",
 }
+# What each kind of run does; a map is the beginning of an audit.
+KINDS: dict[str, tuple[str, ...]] = {"audit": tuple(STAGES), "map": ("map", "calibration")}
 AXIS = "directions/assistant_axis.safetensors"
 RAW_AXIS = "directions/assistant_axis_uncalibrated.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
@@ -47,8 +45,8 @@ class Size:
     questions: int | None
 
 
-FULL = Size(1, 40, 200, None, 6, 24, 10, 28, None, None)
-QUICK = Size(3, 28, 72, 6, 4, 20, 4, 20, 5, 4)
+FULL = Size(1, 40, 200, None, 6, 24, 10, 24, None, None)
+QUICK = Size(4, 24, 72, 6, 4, 16, 4, 16, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,12 @@ def audit(
     template: str | None = None,
     adapter: Path | str | None = None,
     progress: Progress | None = None,
+    kind: Literal["audit", "map"] = "audit",
 ) -> AuditResult:
     """Audits a model and leaves a run folder with tables, summary and report.html.
 
     model: a name that `greenroom.load` takes, or a loaded Subject. out: the folder, new or to resume (default: the
-    newest unfinished equal run under ./runs, else the next number). The same seed gives the same tables on the same
+    newest unfinished equal run under ./runs, else the next number). kind "map" stops after the persona map. The same seed gives the same tables on the same
     machine. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
     from greenroom.subject import Subject, load
@@ -93,21 +92,48 @@ def audit(
     size = QUICK if quick else FULL
     config = {"quick": quick, "dtype": str(subject.network.dtype), "device": str(subject.network.device)}
     run = open_run(
-        out, subject_name=subject.name, fingerprint=subject.fingerprint, config=config, seed=seed, progress=progress
+        out,
+        kind=kind,
+        subject_name=subject.name,
+        fingerprint=subject.fingerprint,
+        config=config,
+        seed=seed,
+        progress=progress,
     )
     if run.finished:
         run.close()
         return AuditResult(run.path, run.summary)
     with run:
-        progress.plan(STAGES)
+        progress.plan({name: STAGES[name] for name in KINDS[kind]})
         stages = _Stages(subject, run, size, seed)
-        for name in STAGES:
-            if name != "report":
-                run.stage(name, getattr(stages, name))
-        run.stage("report", partial(_report, run, subject, seed, quick))
-        summary = _summary(run, subject, seed, quick)
+        for name in KINDS[kind]:
+            run.stage(name, getattr(stages, name))
+        summary = _concluded(
+            run, {"model": subject.name, "fingerprint": subject.fingerprint, "seed": seed, "quick": quick}
+        )
         run.finish(summary)
     return AuditResult(run.path, summary)
+
+
+def _concluded(run: Run, head: dict[str, Any]) -> dict[str, Any]:
+    """The measures, the summary and the page, all from what the stages stored."""
+    from greenroom.auditing.report import write_report
+    from greenroom.auditing.summary import measure_table, summarised
+    from greenroom.runs.tables import write_table
+    from greenroom.store import write_json
+
+    measures = measure_table(run)
+    summary = {
+        **head,
+        **summarised(run, head["model"]),
+        "seconds": round(run.seconds, 1),
+        "peak_rss_gib": round(run.peak_rss_gib, 2),
+    }
+    # The page reads the folder, so what it shows is put there first.
+    write_table(run.path / "tables" / "measures.parquet", measures)
+    write_json(run.path / "summary.json", summary)
+    write_report(run.path)
+    return summary
 
 
 class _Stages:
@@ -267,7 +293,7 @@ class _Stages:
     def _cast(self) -> Any:
         from greenroom.directions.axis import usual_cast
 
-        return usual_cast(every=self.size.every_role, tokens=self.size.map_tokens, seed=self.seed)
+        return usual_cast(every=self.size.every_role, tokens=self.size.map_tokens)
 
     def _axis(self) -> Direction:
         from greenroom.directions.direction import Direction
@@ -284,35 +310,3 @@ def _measure_row(measure: Any) -> dict[str, Any]:
         "measure": measure.name, "estimate": measure.estimate, "low": measure.low, "high": measure.high, "n": measure.n,
         "grade": measure.grade, "reason": measure.reason,
     }  # fmt: skip
-
-
-def _report(run: Run, subject: Subject, seed: int, quick: bool) -> StageResult:
-    """All measures on one table, the summary so far, and the page."""
-    from greenroom.auditing.report import write_report
-    from greenroom.auditing.summary import measure_table
-    from greenroom.store import write_json
-
-    table = measure_table(run)
-
-    def page(target: Path) -> None:
-        import shutil
-
-        write_report(run.path)
-        shutil.copyfile(run.path / "report.html", target)
-
-    from greenroom.runs.tables import write_table
-
-    # The page reads the folder, so what it shows is put there first; both are written again, unchanged, by `finish`.
-    write_table(run.path / "tables" / "measures.parquet", table)
-    write_json(run.path / "summary.json", _summary(run, subject, seed, quick, table))
-    return StageResult({"measures": table}, {}, {"report.html": page})
-
-
-def _summary(
-    run: Run, subject: Subject, seed: int, quick: bool, measures: pl.DataFrame | None = None
-) -> dict[str, Any]:
-    from greenroom.auditing.summary import summarised
-
-    head = {"model": subject.name, "fingerprint": subject.fingerprint, "seed": seed, "quick": quick}
-    found = summarised(run, subject.name, run.table("measures") if measures is None else measures)
-    return {**head, **found, "seconds": round(run.seconds, 1), "peak_rss_gib": round(run.peak_rss_gib, 2)}

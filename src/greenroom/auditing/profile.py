@@ -16,7 +16,7 @@ from torch import Tensor
 from greenroom.directions import stored
 from greenroom.directions.axis import DEFAULT
 from greenroom.directions.direction import Direction, unit
-from greenroom.directions.rollouts import instructed, roll_out
+from greenroom.directions.rollouts import instructed, readable_layers, roll_out
 from greenroom.directions.traits import Poles, choose_layer, held_out_auc, play_poles
 from greenroom.measures import Measure
 from greenroom.measures.intervals import Interval
@@ -47,7 +47,7 @@ def profile(
     A trait's vector is the stored one of these weights, else built here from as many other questions.
     """
     known = {trait.name: stored(subject, trait.name) for trait in traits}
-    layers = tuple(range(subject.layers - 1))
+    layers = readable_layers(subject)
     result: list[dict[str, Any]] = []
     measures: list[Measure] = []
     shipped = [trait for trait in traits if known[trait.name] is not None]

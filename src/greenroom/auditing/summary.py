@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.auditing.hold import NEUTRAL, stimuli
+from greenroom.auditing.hold import stimuli
 from greenroom.auditing.sentences import band, listed, said, sentences
 from greenroom.directions.axis import DEFAULT
 from greenroom.measures import Measure
@@ -16,14 +16,17 @@ from greenroom.runs.run import Run
 
 # The gate of definitions.md on held-out roles that are not everyday.
 GATE = 0.95
+CHAPTERS = ("map", "traits", "hold", "sacrifice", "self_concept", "letter")
 
 
 def measure_table(run: Run) -> pl.DataFrame:
     """`tables/measures.parquet`: every measure of the audit with its grade and the reason for it."""
     rows = [_axis_row(run.results("map"))]
-    rows += _hold_rows(run.table("hold_effects"))
+    if "hold" in run.manifest["stages"]:
+        rows += _hold_rows(run.table("hold_effects"))
     for stage in ("traits", "sacrifice", "self_concept"):
-        rows += run.results(stage)["measures"]
+        if stage in run.manifest["stages"]:
+            rows += run.results(stage)["measures"]
     numbers = dict.fromkeys(("estimate", "low", "high"), pl.Float64)
     return pl.DataFrame(rows, schema_overrides={**numbers, "n": pl.Int64, "reason": pl.String})
 
@@ -55,75 +58,106 @@ def _hold_rows(effects: pl.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def summarised(run: Run, model: str, measures: pl.DataFrame) -> dict[str, Any]:
+def summarised(run: Run, model: str) -> dict[str, Any]:
     """The numbers of summary.json, `sentences` and `warnings` among them."""
     found = run.results("map")
     roles = run.table("persona_map").filter(pl.col("role") != DEFAULT).sort("axis_sd", descending=True)
     default = run.table("persona_map").filter(pl.col("role") == DEFAULT)["axis_sd"][0]
-    effects, traits = run.table("hold_effects"), run.table("traits")
-    last = effects.filter(pl.col("turn") == effects["turn"].max())
-    hold: dict[str, Any] = {}
-    for row in last.to_dicts():
-        values = {"estimate": row["effect_sd"], "low": row["low"], "high": row["high"], "n": row["n"]}
-        hold.setdefault(row["pressure"], {})[row["reading"]] = values
-    profile = {
-        row["trait"]: {key: row[key] for key in ("estimate_pole", "low", "high", "role_percentile", "grade")}
-        for row in traits.to_dicts()
-    }
-    sacrifice = {key: value for key, value in run.results("sacrifice").items() if key != "measures"}
-    concept = {key: value for key, value in run.results("self_concept").items() if key != "measures"}
     mapped = {key: value for key, value in found.items() if key.startswith("axis_")}
-    result = {
-        **mapped, "auc_hot": found["auc_hot"], "auc_cold": found["auc_cold"], "default_axis_sd": default,
-        "axis_gap_sd": default - float(roles["axis_sd"].to_numpy().mean()), "nearest_roles": roles["role"].head(5).to_list(),
-        "farthest_roles": roles["role"].tail(5).to_list()[::-1], "trait_profile": profile, "hold": hold, **sacrifice, **concept,
-    }  # fmt: skip
-    return {**result, "sentences": _sentences(run, model, result, measures), "warnings": _warnings(run, result)}
+    result: dict[str, Any] = {
+        **mapped,
+        "auc_hot": found["auc_hot"],
+        "auc_cold": found["auc_cold"],
+        "default_axis_sd": default,
+        "axis_gap_sd": default - float(roles["axis_sd"].to_numpy().mean()),
+        "nearest_roles": roles["role"].head(5).to_list(),
+        "farthest_roles": roles["role"].tail(5).to_list()[::-1],
+    }
+    stages = run.manifest["stages"]
+    if "traits" in stages:
+        kept = ("estimate_pole", "low", "high", "role_percentile", "grade")
+        rows = run.table("traits").to_dicts()
+        result["trait_profile"] = {row["trait"]: {key: row[key] for key in kept} for row in rows}
+    if "hold" in stages:
+        effects = run.table("hold_effects")
+        result["hold"] = {}
+        for row in effects.filter(pl.col("turn") == effects["turn"].max()).to_dicts():
+            values = {"estimate": row["effect_sd"], "low": row["low"], "high": row["high"], "n": row["n"]}
+            result["hold"].setdefault(row["pressure"], {})[row["reading"]] = values
+    for stage in ("sacrifice", "self_concept"):
+        if stage in stages:
+            result |= {key: value for key, value in run.results(stage).items() if key != "measures"}
+    return {**result, "sentences": _sentences(run, model, result), "warnings": _warnings(run, result)}
 
 
-def _sentences(run: Run, model: str, found: dict[str, Any], measures: pl.DataFrame) -> dict[str, str]:
+def _sentences(run: Run, model: str, found: dict[str, Any]) -> dict[str, str]:
     spoken = {
         "headline": _headline(model, found),
-        "map": said("map", auc=found["axis_auc"], low=found["axis_auc_low"] or 0.0, high=found["axis_auc_high"] or 1.0,
-                    null=found["axis_auc_null_p95"], nearest=listed(found["nearest_roles"][:3]),
-                    farthest=listed(found["farthest_roles"][:3]))
-        + " " + said("map_cold", cold=found["auc_cold"], hot=found["auc_hot"]),
-        "hold": _hold_sentence(found["hold"]),
-        "sacrifice": _sacrifice_sentence(found),
-        "self_concept": _self_concept_sentence(found),
-    }  # fmt: skip
-    traits = run.table("traits")
-    valid = traits.filter(pl.col("grade") != "void")
-    clear = valid.sort(pl.col("estimate_pole").abs(), descending=True).head(3)
-    if valid.height:
-        ends = [row["positive"] if row["estimate_pole"] > 0 else row["negative"] for row in clear.to_dicts()]
-        spoken["traits"] = said("traits", clear=listed(ends), valid=valid.height, total=traits.height)
-    else:
-        spoken["traits"] = said("traits_none", total=traits.height)
-    letters = measures.filter(
-        pl.col("measure").str.contains("letter.slope", literal=True) & (pl.col("grade") == "void")
-    )
-    if letters.height:
-        spoken["letter"] = said("letter_void", reason=letters["reason"][0])
+        "map": said(
+            "map",
+            auc=found["axis_auc"],
+            low=found["axis_auc_low"] or 0.0,
+            high=found["axis_auc_high"] or 1.0,
+            null=found["axis_auc_null_p95"],
+            nearest=listed(found["nearest_roles"][:3]),
+            farthest=listed(found["farthest_roles"][:3]),
+        )
+        + " "
+        + said("map_cold", cold=found["auc_cold"], hot=found["auc_hot"]),
+    }
+    if "trait_profile" in found:
+        spoken["traits"] = _traits_sentence(run.table("traits"))
+    if "hold" in found:
+        spoken["hold"] = _hold_sentence(found["hold"])
+    if "sacrifice" in found:
+        spoken["sacrifice"] = _sacrifice_sentence(found)
+        letter = found["sacrifice"].get("letter", {})
+        if letter.get("grade") == "void":
+            spoken["letter"] = said("letter_void", reason=letter["reason"])
+    if "self_concept" in found:
+        spoken["self_concept"] = _self_concept_sentence(found)
     return spoken
 
 
+def _traits_sentence(traits: pl.DataFrame) -> str:
+    valid = traits.filter(pl.col("grade") != "void")
+    if not valid.height:
+        return said("traits_none", total=traits.height)
+    clear = valid.sort(pl.col("estimate_pole").abs(), descending=True).head(3)
+    ends = [row["positive"] if row["estimate_pole"] > 0 else row["negative"] for row in clear.to_dicts()]
+    return said("traits", clear=listed(ends), valid=valid.height, total=traits.height)
+
+
 def _headline(model: str, found: dict[str, Any]) -> str:
-    pressed = found["hold"].get("role_instruction", {}).get("hot")
     low = found["axis_auc_low"]
-    if low is None or low <= found["axis_auc_null_p95"] or not pressed or pressed["estimate"] is None:
+    if low is None or low <= found["axis_auc_null_p95"]:
         return said("headline_unsure", model=model, auc=found["axis_auc"] or 0.5)
-    effect = abs(pressed["estimate"])
-    ends = sorted(abs(pressed[end]) if pressed[end] is not None else effect for end in ("low", "high"))
-    return said("headline", model=model, how=band("firmness", effect), effect=effect, low=ends[0], high=ends[1])
+    if "hold" not in found:
+        return said("headline_map", model=model, gap=found["axis_gap_sd"])
+    name, hot = _strongest(found["hold"])
+    return said(
+        "headline", model=model, how=band("firmness", abs(hot["estimate"])), pressure=_title(name), **_signed(hot)
+    )
+
+
+def _strongest(hold: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = max(hold, key=lambda pressure: abs(hold[pressure]["hot"]["estimate"] or 0.0))
+    return name, hold[name]["hot"]
+
+
+def _title(pressure: str) -> str:
+    title = next((p.title for p in stimuli().pressures if p.name == pressure), pressure)
+    return title[0].lower() + title[1:]
+
+
+def _signed(row: dict[str, Any]) -> dict[str, Any]:
+    return {"effect": row["estimate"] or 0.0, "low": row["low"] or 0.0, "high": row["high"] or 0.0}
 
 
 def _hold_sentence(hold: dict[str, Any]) -> str:
-    strongest = max(hold, key=lambda name: abs(hold[name]["hot"]["estimate"] or 0.0))
-    hot, cold = hold[strongest]["hot"], hold[strongest]["cold"]
-    title = next((p.title for p in stimuli().pressures if p.name == strongest), strongest)
-    return said("hold", turns=stimuli().turns, pressure=title[0].lower() + title[1:], effect=hot["estimate"] or 0.0,
-                low=hot["low"] or 0.0, high=hot["high"] or 0.0, cold=cold["estimate"] or 0.0)  # fmt: skip
+    name, hot = _strongest(hold)
+    cold = hold[name]["cold"]["estimate"] or 0.0
+    return said("hold", turns=stimuli().turns, pressure=_title(name), cold=cold, **_signed(hot))
 
 
 def _sacrifice_sentence(found: dict[str, Any]) -> str:
@@ -161,11 +195,6 @@ def spoken(path: Path, summary: dict[str, Any]) -> str:
     lines += [
         f"  {key.replace('_', ' '):<13} {words[key]}" for key in ("map", "traits", "hold", "sacrifice", "self_concept")
     ]
-    if "letter" in words:
-        lines.append(f"  {'letter':<13} {words['letter']}")
     lines += [f"  {'warning':<13} {text}" for text in summary["warnings"]]
     lines += ["", f"  {summary['seconds']:.0f} s, {summary['peak_rss_gib']:.1f} GiB, seed {summary['seed']}"]
     return "\n".join([*lines[:23], f"  Report: {path / 'report.html'}"])
-
-
-__all__ = ["GATE", "NEUTRAL", "measure_table", "spoken", "summarised"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenroom.cli import audit, doctor, personas, report
+from greenroom.cli import audit, doctor, map, personas, report
 
 app = typer.Typer(
     name="greenroom",
@@ -48,6 +48,7 @@ def greenroom(
 
 
 app.command("audit")(audit.audit)
+app.command("map")(map.map_roles)
 app.command("report")(report.report)
 app.command("personas")(personas.personas)
 app.command("doctor")(doctor.doctor)

@@ -22,6 +22,7 @@ from greenroom.directions.rollouts import (
     cold_values,
     default_token_projections,
     instructed,
+    readable_layers,
     roll_out,
 )
 from greenroom.measures.design import folds
@@ -35,7 +36,7 @@ DEFAULT = "default"
 # Kinds that lie near the assistant (a trial: accountant .94, coach .92); the gate is on all others.
 NEAR = ("everyday", "professional")
 SPLITS = 20
-SHARES = {"fit": 0.4, "selection": 0.3, "test": 0.3}
+SHARES = {"fit": 0.5, "selection": 0.25, "test": 0.25}
 
 
 @dataclass(frozen=True)
@@ -115,23 +116,23 @@ class AxisValidation:
     role_auc: dict[str, float]
 
 
-def usual_cast(*, every: int = 1, tokens: int = 40, seed: int = 0) -> Cast:
-    """The library's cast: every n-th role, 6 questions of different topics; a tenth of the strange roles is reserved."""
+def usual_cast(*, every: int = 1, tokens: int = 40) -> Cast:
+    """The library's cast: every n-th role, the first question of each topic; a tenth of the strange roles is reserved.
+
+    The same for every seed and subject, so that maps can be compared; a seed changes the replies only.
+    """
     roles = library.roles()[::every]
-    questions = library.questions()
     topics: dict[str, Question] = {}
-    generator = np.random.default_rng(seed)
-    for index in generator.permutation(len(questions)):
-        topics.setdefault(questions[index].topic, questions[index])
-    chosen = tuple(sorted(list(topics.values())[:6], key=lambda question: question.id))
+    for question in library.questions():
+        topics.setdefault(question.topic, question)
     strange = [role.name for role in roles if role.kind not in NEAR]
-    reserved = generator.choice(len(strange), size=max(2, len(strange) // 10), replace=False)
-    return Cast(roles, chosen, library.default_instructions(), tokens, frozenset(strange[index] for index in reserved))
+    reserved = strange[:: max(1, min(10, len(strange) // 2))]
+    return Cast(roles, tuple(topics.values()), library.default_instructions(), tokens, frozenset(reserved))
 
 
 def perform(subject: Subject, cast: Cast, *, seed: int, progress: Progress | None = None) -> Performance:
-    """Lets the cast answer; activations at all blocks but the last."""
-    layers = tuple(range(subject.layers - 1))
+    """Lets the cast answer; activations at `readable_layers`."""
+    layers = readable_layers(subject)
     rollouts = roll_out(subject, cast.prompts(), layers, max_new_tokens=cast.tokens, seed=seed, progress=progress)
     return Performance(cast.frame()[rollouts.kept], rollouts.values, rollouts.layers, rollouts)
 
@@ -146,10 +147,12 @@ def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: in
     values = performance.values.numpy()
     frame = performance.frame
     role_of, question_of = frame["role"].to_numpy(), frame["question"].to_numpy()
+    is_default = role_of == DEFAULT
     everyday = {role.name for role in cast.roles if role.kind in NEAR}
     names = [role.name for role in cast.roles if role.name not in cast.reserved and (role_of == role.name).any()]
     questions = [question.id for question in cast.questions]
     selection: list[np.ndarray] = []
+    errors: list[np.ndarray] = []
     tested: dict[str, list[float]] = {name: [] for name in names}
     per_split: list[float] = []
     null: list[float] = []
@@ -172,20 +175,23 @@ def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: in
             ]
         ).mean(axis=0)
         projected = np.einsum("lnd,ld->ln", values, axis)
-        chosen_by = _role_aucs(projected, in_question["selection"], role_of, DEFAULT, role_folds["selection"])
+        chosen_by = _role_aucs(
+            projected, in_question["selection"], is_default, role_of, question_of, role_folds["selection"]
+        )
         mean, se = _mean_and_error(np.stack(list(chosen_by.values())))
         layer = _earliest(mean, se)
         selection.append(mean)
-        scores = _role_aucs(projected, in_question["test"], role_of, DEFAULT, role_folds["test"])
+        errors.append(se)
+        scores = _role_aucs(projected, in_question["test"], is_default, role_of, question_of, role_folds["test"])
         for name, auc in scores.items():
             tested[name].append(float(auc[layer]))
         strange = [float(auc[layer]) for name, auc in scores.items() if name not in everyday]
         per_split.append(float(np.mean(strange or [np.nan])))
-        null.append(_null_auc(values[layer], group_of, in_question, n_default, generator))
+        null.append(_null_auc(values[layer], group_of, question_of, in_question, n_default, generator))
     mean = np.stack(selection).mean(axis=0)
-    # The error of a block's mean over splits that share replies is that of one split, not of twenty.
-    spread = np.stack(selection).std(axis=0, ddof=1)
-    layer = _earliest(mean, spread)
+    # Splits share their replies, so the error of a mean over splits is that of one split, not a twentieth of it.
+    error = np.stack(errors).mean(axis=0)
+    layer = _earliest(mean, error)
     role_auc = {name: float(np.mean(found)) for name, found in tested.items() if found}
     strange = [name for name in role_auc if name not in everyday]
     return AxisValidation(
@@ -196,46 +202,54 @@ def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: in
         float(np.std(per_split, ddof=1)),
         float(np.percentile(null, 95)),
         mean,
-        spread,
+        error,
         role_auc,
     )
 
 
 def _role_aucs(
-    projected: np.ndarray, rows: np.ndarray, role_of: np.ndarray, positive: str, names: Sequence[str]
+    projected: np.ndarray,
+    rows: np.ndarray,
+    positive: np.ndarray,
+    role_of: np.ndarray,
+    question_of: np.ndarray,
+    names: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    """Role → (layer,) AUC of default replies against that role's, on the given rows."""
-    high = projected[:, rows & (role_of == positive)]
+    """Role → (layer,) AUC of default replies against that role's, on the given rows, mean over questions.
+
+    Replies are compared within a question, so that what a question is about cannot pass for character.
+    """
     result = {}
     for name in names:
-        low = projected[:, rows & (role_of == name)]
-        if low.shape[1] and high.shape[1]:
-            difference = high[:, :, None] - low[:, None, :]
-            result[name] = (difference > 0).mean(axis=(1, 2)) + 0.5 * (difference == 0).mean(axis=(1, 2))
+        found = []
+        for question in np.unique(question_of[rows]):
+            asked = rows & (question_of == question)
+            high, low = projected[:, asked & positive], projected[:, asked & (role_of == name) & ~positive]
+            if high.shape[1] and low.shape[1]:
+                difference = high[:, :, None] - low[:, None, :]
+                found.append((difference > 0).mean(axis=(1, 2)) + 0.5 * (difference == 0).mean(axis=(1, 2)))
+        if found:
+            result[name] = np.mean(found, axis=0)
     return result
 
 
 def _null_auc(
     values: np.ndarray,
     group_of: np.ndarray,
+    question_of: np.ndarray,
     in_question: dict[str, np.ndarray],
     n_default: int,
     generator: np.random.Generator,
 ) -> float:
     """The held-out AUC of an axis between randomly labelled groups: as many `default` ones as there really are."""
-    groups = np.unique(group_of)
-    shuffled = generator.permutation(groups)
+    shuffled = generator.permutation(np.unique(group_of))
     default, rest = shuffled[:n_default], shuffled[n_default:]
     half = len(rest) // 2
-    is_default, in_fit, in_test = (
-        np.isin(group_of, default),
-        np.isin(group_of, rest[:half]),
-        np.isin(group_of, rest[half:]),
-    )
+    is_default, in_fit = np.isin(group_of, default), np.isin(group_of, rest[:half])
     fit, test = in_question["fit"], in_question["test"]
     axis = values[fit & is_default].mean(axis=0) - values[fit & in_fit].mean(axis=0)
-    high, low = values[test & is_default] @ axis, values[test & in_test] @ axis
-    return float((high[:, None] > low[None, :]).mean())
+    aucs = _role_aucs((values @ axis)[None], test, is_default, group_of, question_of, list(rest[half:]))
+    return float(np.mean(list(aucs.values()))) if aucs else 0.5
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -332,7 +346,8 @@ def cold_reading(
     role_of = performance.frame["role"].to_numpy()
     names = [name for name in dict.fromkeys(role_of.tolist()) if name != DEFAULT]
     everything = np.ones(len(role_of), dtype=bool)
-    aucs = _role_aucs(np.stack([cold, hot]), everything, role_of, DEFAULT, names)
+    question_of = performance.frame["question"].to_numpy()
+    aucs = _role_aucs(np.stack([cold, hot]), everything, role_of == DEFAULT, role_of, question_of, names)
     means = np.mean(list(aucs.values()), axis=0)
     return ColdReading(cold, float(means[0]), float(means[1]))
 
@@ -344,7 +359,7 @@ def assistant_axis(subject: Subject, *, seed: int = 0, progress: Progress | None
     found = stored(subject, "assistant_axis")
     if found is not None:
         return found
-    cast = usual_cast(seed=seed)
+    cast = usual_cast()
     performance = perform(subject, cast, seed=seed, progress=progress)
     draft = draft_axis(subject, performance, cast, validate_axis(performance, cast, seed=seed), seed=seed)
     default = (performance.frame["role"] == DEFAULT).to_numpy()

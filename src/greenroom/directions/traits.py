@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from greenroom.directions.direction import Calibration, Direction, SignTest, unit
-from greenroom.directions.rollouts import Rollouts, calibrations, default_token_projections, instructed, roll_out
+from greenroom.directions.rollouts import (
+    Rollouts,
+    calibrations,
+    default_token_projections,
+    instructed,
+    readable_layers,
+    roll_out,
+)
 from greenroom.measures.intervals import Interval, bootstrap_mean_auc
 from greenroom.personas import Trait, library
 from greenroom.subject import Subject
@@ -181,7 +188,7 @@ def trait_vector(subject: Subject, trait: Trait | str, *, seed: int = 0, progres
     if found is not None:
         return found
     poles = play_poles(
-        subject, [wanted], layers=range(subject.layers - 1), questions=10, held_out_questions=5, tokens=32, seed=seed,
+        subject, [wanted], layers=readable_layers(subject), questions=10, held_out_questions=5, tokens=32, seed=seed,
         progress=progress,
     )  # fmt: skip
     direction = trait_directions(subject, [wanted], poles, seed=seed)[0]

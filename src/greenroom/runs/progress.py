@@ -64,7 +64,9 @@ class PlainProgress(Progress):
         if now - self._told >= PLAIN_LINE_SECONDS and 0 < done < total:
             self._told = now
             left = (now - self._began) / done * (total - done)
-            self._say(stage, f"{done} of {total}, about {duration(left)} left")
+            # A guess from the first steps is off by orders of magnitude.
+            guess = f", about {duration(left)} left" if done >= 0.05 * total else ""
+            self._say(stage, f"{100 * done // total} %{guess}")
 
     def finish(self, stage: str) -> None:
         self._say(stage, f"done in {duration(time.monotonic() - self._began)}")

@@ -138,6 +138,10 @@ class PrefixCache:
         return None if found is None else found.cut(best)
 
     def keep(self, tokens: Sequence[int], prefix: Prefix) -> None:
+        # What the new entry continues is not needed any more.
+        old = [index for index, (kept, _) in enumerate(self._entries) if kept == list(tokens[: len(kept)])]
+        for index in reversed(old):
+            self._bytes -= self._entries.pop(index)[1].bytes
         self._entries.append((list(tokens), prefix))
         self._bytes += prefix.bytes
         while self._bytes > self.max_bytes and len(self._entries) > 1:

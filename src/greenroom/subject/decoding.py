@@ -15,13 +15,13 @@ from torch import Tensor
 
 from greenroom.subject.cache import Prefix, PrefixCache, RowCache
 from greenroom.subject.capture import Hooks, Pass, Sinks
-from greenroom.subject.forward import Network, Stretch, compute_prefixes, leaves, planned, run_stretches
+from greenroom.subject.forward import Network, Stretch, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
-from greenroom.subject.prefixes import PrefixTree, shared_prefixes
+from greenroom.subject.prefixes import PrefixTree
 from greenroom.subject.sampling import drawn, random_streams
 
 # The stated budget of the plan: rows that decode together, and the keys and values they may hold.
-ROWS = 96
+ROWS = 256
 CACHE_BYTES = 1 << 30
 # Rows planned together: their shared prefixes are alive at the same time.
 WINDOW = 512
@@ -140,18 +140,20 @@ class _Loop:
             return
         # Neighbours in token order share prefixes; windows of them bound what is alive at once.
         order = sorted(range(len(self.prompts)), key=lambda row: (self.keys[row], list(self.prompts[row]), row))
-        for begin in range(0, len(order), WINDOW):
-            self._window(order[begin : begin + WINDOW])
-
-    def _window(self, rows: list[int]) -> None:
-        capacity = max(len(self.prompts[row]) for row in rows) + self.max_new_tokens
-        slots = max(1, min(ROWS, len(rows), CACHE_BYTES // max(1, self._bytes_per_token() * capacity)))
-        limits = [len(prompt) - 1 for prompt in self.prompts]
         known: dict[int, Prefix] = {}
         if self.remembered is not None:
-            found = {row: self.remembered.longest(self.prompts[row], limits[row]) for row in rows}
+            found = {row: self.remembered.longest(self.prompts[row], len(self.prompts[row]) - 1) for row in order}
             known = {row: prefix for row, prefix in found.items() if prefix is not None}
-        tree = shared_prefixes(self.prompts, limits, self.keys, [row for row in rows if row not in known])
+        limits = [len(prompt) - 1 for prompt in self.prompts]
+        # A row whose prefix is known from an earlier call shares nothing with the others.
+        for row in known:
+            limits[row] = 0
+        for window, tree in windows(self.network, self.prompts, limits, self.keys, order, WINDOW):
+            self._window(list(window), tree, known)
+
+    def _window(self, rows: list[int], tree: PrefixTree, known: dict[int, Prefix]) -> None:
+        capacity = max(len(self.prompts[row]) for row in rows) + self.max_new_tokens
+        slots = max(1, min(ROWS, len(rows), CACHE_BYTES // max(1, self.network.bytes_per_token * capacity)))
         prefixes = compute_prefixes(self.network, self.hooks, tree, self.prompts, self.reply_start)
         queue = sorted(rows, key=lambda row: (-len(self.prompts[row]), self.keys[row], list(self.prompts[row]), row))
         cache = RowCache(len(self.network.blocks), slots, capacity)
@@ -164,12 +166,6 @@ class _Loop:
                 self._admit(arriving, known, tree, prefixes, cache, active)
             if active:
                 self._decode(active, cache)
-
-    def _bytes_per_token(self) -> int:
-        config = self.network.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * len(self.network.blocks) * heads * width * self.network.dtype.itemsize
 
     def _admit(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from greenroom.errors import ModelError
 from greenroom.subject.cache import Prefix, RowCache, attention_mask
 from greenroom.subject.capture import Hooks, Pass, Stop
-from greenroom.subject.prefixes import Node, PrefixTree
+from greenroom.subject.prefixes import Node, PrefixTree, shared_prefixes
 
 # Rows × padded tokens of one forward: large enough for the matrix rate, small enough for the activations of an MLP.
 TOKENS_PER_FORWARD = 3072
+# Keys and values of shared prefixes that may be alive at the same time.
+PREFIX_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Network:
         self.logit_scale = float(getattr(self.config, "logit_scale", None) or 1.0) / float(
             getattr(self.config, "logits_scaling", None) or 1.0
         )
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of keys and values, all blocks together."""
+        heads = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
+        width = getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads
+        return 2 * len(self.blocks) * heads * width * self.dtype.itemsize
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, vocabulary) float32 from final-norm hidden states (…, d_model)."""
@@ -129,6 +138,30 @@ def run_stretches(
     state = Pass(rows, positions, reply_start[rows])
     hidden = network.run(hooks, ids.to(device), positions, state, cache)
     return hidden, cache
+
+
+def windows(
+    network: Network,
+    tokens: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    keys: Sequence[Hashable],
+    order: Sequence[int],
+    size: int,
+) -> Iterator[tuple[Sequence[int], PrefixTree]]:
+    """Rows that are planned together, at most `size`, and their shared prefixes, which are alive at the same time:
+    a window is halved until they keep to PREFIX_BYTES. Depends on the rows alone."""
+    begin = 0
+    while begin < len(order):
+        count = min(size, len(order) - begin)
+        while True:
+            window = order[begin : begin + count]
+            tree = shared_prefixes(tokens, limits, keys, window)
+            kept = sum(node.end for node in tree.nodes) * network.bytes_per_token
+            if kept <= PREFIX_BYTES or count <= 32:
+                break
+            count //= 2
+        yield window, tree
+        begin += count
 
 
 def compute_prefixes(

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from greenroom.subject.capture import Captured, Hooks, Pool, Sinks
-from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches
+from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
-from greenroom.subject.prefixes import shared_prefixes
 
 # Rows of logits made at once: 512 × a 50k vocabulary in float32 is 100 MB.
 LOGIT_ROWS = 512
@@ -54,9 +53,7 @@ def sweep(
     reader, read = hooks.on_block, hooks.read
     done = 0
     with torch.inference_mode():
-        for begin in range(0, len(order), WINDOW):
-            window = order[begin : begin + WINDOW]
-            tree = shared_prefixes(tokens, limits, keys, window)
+        for window, tree in windows(network, tokens, limits, keys, order, WINDOW):
             stop, hooks.on_block, hooks.stop_after = hooks.stop_after, None, None
             with Hooks.attached(hooks):
                 prefixes = compute_prefixes(network, hooks, tree, tokens, starts)

@@ -1,0 +1,5 @@
+"""`python -m greenroom.cli` is `greenroom`."""
+
+from greenroom.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,178 @@
+"""Directions: arithmetic by hand, files, and an axis that finds what was planted and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from greenroom.directions import Calibration, Direction, SignTest, assistant_axis, persona_space, stored, trait_vector
+from greenroom.directions.axis import DEFAULT, Cast, Performance, draft_axis, perform, usual_cast, validate_axis
+from greenroom.directions.rollouts import Rollouts
+from greenroom.directions.traits import Poles, choose_layer
+from greenroom.errors import DirectionError
+from greenroom.personas import Question, Role
+from greenroom.subject import tiny
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return tiny("llama")
+
+
+def direction(subject, **changes) -> Direction:
+    vector = torch.zeros(subject.d_model)
+    vector[0] = 1.0
+    scale = Calibration.of(np.arange(12.0).reshape(4, 3))
+    values = {
+        "name": "north", "kind": "axis", "layer": 1, "vectors": {1: vector, 2: vector.roll(1)}, "calibration": {1: scale, 2: scale},
+        "subject": subject.name, "fingerprint": subject.fingerprint, "sign_test": SignTest("north", "south", 2.0, -1.0),
+        "validity": {"auc": 0.9},
+    }  # fmt: skip
+    return Direction(**{**values, **changes})
+
+
+def test_calibration_by_hand():
+    scale = Calibration.of(np.array([[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]))
+    assert (scale.reply_mean, scale.token_mean, scale.n_replies, scale.n_tokens, scale.reply_tokens) == (
+        5.0,
+        5.0,
+        3,
+        6,
+        2,
+    )
+    assert scale.reply_sd == 4.0
+    assert scale.token_sd == pytest.approx(np.std([0, 2, 4, 6, 8, 10], ddof=1))
+    assert scale.token_quantiles["p25"] == 2.5
+
+
+def test_sd_is_zero_at_the_default_mean_and_strengths_are_in_reply_sd(subject):
+    north = direction(subject)
+    scale = north.scale()
+    at_mean = torch.zeros(subject.d_model)
+    at_mean[0] = scale.reply_mean
+    assert float(north.sd(at_mean)) == pytest.approx(0.0)
+    at_mean[0] += scale.reply_sd
+    assert float(north.sd(at_mean)) == pytest.approx(1.0)
+    assert north.steer(2.0).amount == pytest.approx(2 * scale.reply_sd)
+    assert north.cap("default:p25").amount == scale.token_quantiles["p25"]
+    assert north.cap(-1.0).amount == pytest.approx(scale.reply_mean - scale.reply_sd)
+    assert north.ablate(layer=2).layer == 2
+    with pytest.raises(DirectionError, match="default:pNN"):
+        north.cap("default:p33")
+
+
+def test_the_sign_cannot_be_confused(subject):
+    with pytest.raises(DirectionError, match="points the wrong way"):
+        direction(subject, sign_test=SignTest("north", "south", -1.0, 2.0))
+
+
+def test_a_file_holds_everything_and_other_weights_are_refused(subject, tmp_path):
+    north = direction(subject)
+    north.save(tmp_path / "north.safetensors")
+    again = Direction.load(tmp_path / "north.safetensors", subject)
+    assert again.calibration == north.calibration
+    assert again.sign_test == north.sign_test
+    assert again.validity == north.validity
+    assert all(torch.equal(again.vectors[layer], north.vectors[layer]) for layer in north.vectors)
+    other = tiny("llama", seed=1)
+    with pytest.raises(DirectionError) as refused:
+        Direction.load(tmp_path / "north.safetensors", other)
+    assert subject.fingerprint in str(refused.value)
+    assert other.fingerprint in str(refused.value)
+    assert Direction.load(tmp_path / "north.safetensors", other, force=True).name == "north"
+    (tmp_path / "broken.safetensors").write_bytes((tmp_path / "north.safetensors").read_bytes()[:40])
+    with pytest.raises(DirectionError, match="cannot be read"):
+        Direction.load(tmp_path / "broken.safetensors")
+
+
+def test_persona_space_equals_numpy():
+    vectors = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    space = persona_space(vectors, vectors[0])
+    centred = vectors.numpy() - vectors.numpy().mean(0)
+    values = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    assert space.explained[:6] == pytest.approx(values[:6] / values.sum(), abs=1e-5)
+    assert (space.coordinates(vectors[:1]) >= -1e-5).all()
+    assert torch.allclose(space.components @ space.components.T, torch.eye(len(space.components)), atol=1e-5)
+
+
+def staged(strength: float, roles: int = 24, questions: int = 8, seed: int = 0) -> tuple[Performance, Cast]:
+    """A performance with a planted axis: default replies lie `strength` apart along the first coordinate at block 1."""
+    rng = np.random.default_rng(seed)
+    cast = Cast(
+        tuple(Role(name=f"role_{i}", kind="everyday" if i % 4 == 0 else "fictional", description="x", instructions=("a", "b", "c")) for i in range(roles)),
+        tuple(Question(id=f"question_{i}", text=f"q{i}", topic="topic") for i in range(questions)),
+        ("", "be helpful", "assist"),
+        tokens=8,
+    )  # fmt: skip
+    frame = cast.frame()
+    values = rng.normal(size=(3, frame.height, 16)).astype(np.float32)
+    # Questions move every reply far along the same coordinate: an AUC that mixes them would see less.
+    offset = {question.id: rng.normal() * 20 for question in cast.questions}
+    values[1, :, 0] += np.array([offset[q] for q in frame["question"]])
+    values[1, (frame["role"] == DEFAULT).to_numpy(), 0] += strength
+    rollouts = Rollouts([], [], (0, 1, 2), torch.from_numpy(values), list(range(frame.height)), 0)
+    return Performance(frame, torch.from_numpy(values), (0, 1, 2), rollouts), cast
+
+
+def test_a_planted_axis_is_found_at_its_block():
+    performance, cast = staged(6.0)
+    found = validate_axis(performance, cast, seed=0, splits=6)
+    assert found.layer == 1
+    assert found.auc.estimate > 0.97
+    assert found.auc.low <= found.auc.estimate <= found.auc.high
+    assert found.null_p95 < found.auc.low
+    # On roles that are not everyday: 18 of 24.
+    assert found.auc.n <= 18 < found.auc_all.n + 1
+
+
+def test_without_a_planted_axis_the_auc_is_at_chance():
+    performance, cast = staged(0.0)
+    found = validate_axis(performance, cast, seed=0, splits=6)
+    assert abs(found.auc.estimate - 0.5) < 0.12
+
+
+def test_reserved_roles_are_no_part_of_the_axis(subject):
+    cast = dataclasses.replace(usual_cast(every=12, tokens=6), questions=usual_cast().questions[:4])
+    cast = dataclasses.replace(cast, reserved=frozenset({cast.roles[0].name}))
+    performance = perform(subject, cast, seed=0)
+    validation = validate_axis(performance, cast, seed=0, splits=2)
+    axis = draft_axis(subject, performance, cast, validation, seed=0)
+    assert cast.roles[0].name not in axis.recipe["roles"]
+    names = [role.name for role in cast.roles[1:]]
+    rows = performance.frame.with_row_index()
+    at = performance.layers.index(axis.layer)
+
+    def mean(name: str) -> torch.Tensor:
+        return performance.values[at, rows.filter(pl.col("role") == name)["index"].to_list()].mean(0)
+
+    by_hand = mean(DEFAULT) - torch.stack([mean(name) for name in names]).mean(0)
+    assert torch.allclose(axis.vector(), by_hand / by_hand.norm(), atol=1e-5)
+
+
+def test_trait_block_and_auc_come_from_different_questions():
+    rng = np.random.default_rng(1)
+    question = np.repeat(np.arange(8), 2)
+    positive = np.tile([True, False], 8)
+    values = rng.normal(size=(3, 16, 12)).astype(np.float32)
+    values[2, positive, 3] += 8
+    poles = Poles(torch.from_numpy(values), (4, 5, 6), positive, question, question >= 5, None)  # type: ignore[arg-type]
+    found = choose_layer(poles, seed=0)
+    assert found.layer == 6
+    assert found.auc.estimate == 1.0
+
+
+def test_axis_and_trait_are_built_once_and_kept(subject, tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
+    small = dataclasses.replace(usual_cast(every=20, tokens=4), questions=usual_cast().questions[:4])
+    monkeypatch.setattr("greenroom.directions.axis.usual_cast", lambda: small)
+    monkeypatch.setattr("greenroom.directions.rollouts.CALIBRATION_TOKENS", 4)
+    assert stored(subject, "assistant_axis") is None
+    axis = assistant_axis(subject)
+    assert torch.equal(assistant_axis(subject).vector(), axis.vector())
+    trait = trait_vector(subject, "brevity")
+    assert stored(subject, "brevity").fingerprint == subject.fingerprint
+    assert trait.sign_test.holds
