@@ -86,7 +86,9 @@ def test_a_reply_does_not_depend_on_its_batch(subject):
     together = subject.generate(CONVERSATIONS, max_new_tokens=24, seed=5)
     reverse = subject.generate(CONVERSATIONS[::-1], max_new_tokens=24, seed=5)[::-1]
     alone = [subject.generate([conversation], max_new_tokens=24, seed=5)[0] for conversation in CONVERSATIONS]
-    assert [reply.tokens for reply in together] == [reply.tokens for reply in alone] == [reply.tokens for reply in reverse]
+    assert (
+        [reply.tokens for reply in together] == [reply.tokens for reply in alone] == [reply.tokens for reply in reverse]
+    )
 
 
 def test_identical_conversations_differ_and_seeds_matter(llama):
@@ -152,7 +154,10 @@ def test_next_token_logprobs(subject):
 
 @pytest.mark.parametrize("pool", ["reply", "message", "last", "all"])
 def test_activations_equal_a_plain_hook(subject, pool):
-    talks = [[*conversation, assistant("Aye, so it is."), user("And?"), assistant("No more.")] for conversation in CONVERSATIONS]
+    talks = [
+        [*conversation, assistant("Aye, so it is."), user("And?"), assistant("No more.")]
+        for conversation in CONVERSATIONS
+    ]
     if pool == "last":
         talks = [talk[:-1] for talk in talks]
     found = subject.activations(talks, [2, 0], pool)
@@ -268,7 +273,9 @@ def test_interventions_equal_plain_hooks(subject, kind):
 def test_rows_of_a_batch_are_steered_differently(llama):
     vector = torch.randn(llama.d_model, generator=torch.Generator().manual_seed(1))
     amounts = (0.0, 8.0, -8.0, 0.0)
-    together = llama.generate(CONVERSATIONS, max_new_tokens=16, seed=4, interventions=[Intervention("steer", 1, vector, amounts)])
+    together = llama.generate(
+        CONVERSATIONS, max_new_tokens=16, seed=4, interventions=[Intervention("steer", 1, vector, amounts)]
+    )
     plain = llama.generate(CONVERSATIONS, max_new_tokens=16, seed=4)
     for index, amount in enumerate(amounts):
         edits = [Intervention("steer", 1, vector, amount)] if amount else []
@@ -283,7 +290,9 @@ def test_reply_only_edits_leave_the_prompt_alone(llama):
     talk = [*CONVERSATIONS[1], assistant("Aye, so it is.")]
     plain = llama.activations([talk], [2], "all").values[0]
     for tokens in ("reply", "prompt"):
-        edited = llama.activations([talk], [2], "all", interventions=[Intervention("steer", 2, vector, 5.0, tokens=tokens)])
+        edited = llama.activations(
+            [talk], [2], "all", interventions=[Intervention("steer", 2, vector, 5.0, tokens=tokens)]
+        )
         changed = (edited.values[0] - plain).norm(dim=-1) > 1e-3
         start, end = llama.chat.encode(talk, generate=False).spans[-1]
         expected = torch.zeros_like(changed)
@@ -296,16 +305,23 @@ def test_reply_only_edits_leave_the_prompt_alone(llama):
 
 
 def test_intervene_nests_and_leaves_nothing_behind(llama):
-    vector = torch.ones(llama.d_model)
-    before = llama.score(CONVERSATIONS[:1], ["abc"]).total
-    with pytest.raises(RuntimeError, match="stop here"), llama.intervene(Intervention("steer", 1, torch.arange(64.0), 9.0)):
-        changed = llama.score(CONVERSATIONS[:1], ["abc"]).total
-        with llama.intervene(Intervention("ablate", -1, vector, 1.0)):
-            assert llama.score(CONVERSATIONS[:1], ["abc"]).total != changed
-        assert llama.score(CONVERSATIONS[:1], ["abc"]).total == changed
-        assert changed != before
-        raise RuntimeError("stop here")
-    assert llama.score(CONVERSATIONS[:1], ["abc"]).total == before
+    vector = torch.sin(torch.arange(64.0))
+
+    def total() -> float:
+        return llama.score(CONVERSATIONS[:1], ["abc"]).total[0]
+
+    def use_and_fail() -> None:
+        with llama.intervene(Intervention("steer", 1, vector, 9.0)):
+            changed = total()
+            with llama.intervene(Intervention("ablate", -1, vector, 1.0)):
+                assert total() != changed
+            assert total() == changed != before
+            raise RuntimeError("stop here")
+
+    before = total()
+    with pytest.raises(RuntimeError, match="stop here"):
+        use_and_fail()
+    assert total() == before
     assert not any(block._forward_hooks for block in llama.network.blocks)
 
 

@@ -249,10 +249,11 @@ class _Loop:
             if slot < len(active):
                 cache.move(len(active), slot, last.position)
                 active[slot] = last
-        if ended:
-            self.finished += ended
-            if self.progress is not None:
-                self.progress(self.finished, len(self.prompts))
+        self.finished += ended
+        if self.progress is not None:
+            # In tokens: replies of one batch tend to end together, which would show nothing for a long time.
+            under_way = sum(len(self.generated[row.row].tokens) for row in active)
+            self.progress(self.finished * self.max_new_tokens + under_way, len(self.prompts) * self.max_new_tokens)
 
     def _remember(self, row: _Row, slot: int, cache: RowCache) -> None:
         if self.remembered is not None:

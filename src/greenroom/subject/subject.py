@@ -64,7 +64,7 @@ class Subject:
         temperature 0 is greedy; top_k 0 is off. A reply depends on (subject, conversation, settings, seed, how many
         identical conversations came before it in the call), never on what else is in the batch, but for ties that
         float rounding decides. A conversation that ends with an assistant message is continued from its text. capture
-        keeps activations of the reply without a second pass. progress(done, total) is called as replies end. An
+        keeps activations of the reply without a second pass. progress(done, total) is called after every step, in tokens (an ended reply counts as a full one). An
         exception or Ctrl-C returns nothing half-done and leaves no hook behind. prefix_cache keeps what the
         conversations have been through for their next turns; it cannot be combined with interventions.
         """
