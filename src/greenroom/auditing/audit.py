@@ -89,6 +89,8 @@ def audit(
         if isinstance(model, Subject)
         else load(model, adapter=adapter, device=device, dtype=dtype, template=template)
     )
+    # A model that cannot hold a conversation is refused before anything is written.
+    subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
     size = QUICK if quick else FULL
     config = {"quick": quick, "dtype": str(subject.network.dtype), "device": str(subject.network.device)}
     run = open_run(

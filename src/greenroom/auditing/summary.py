@@ -192,9 +192,7 @@ def spoken(path: Path, summary: dict[str, Any]) -> str:
     """The summary on the terminal: at most 25 lines, the report's path last."""
     words = summary["sentences"]
     lines = [words["headline"], ""]
-    lines += [
-        f"  {key.replace('_', ' '):<13} {words[key]}" for key in ("map", "traits", "hold", "sacrifice", "self_concept")
-    ]
+    lines += [f"  {key.replace('_', ' '):<13} {words[key]}" for key in CHAPTERS if key in words]
     lines += [f"  {'warning':<13} {text}" for text in summary["warnings"]]
     lines += ["", f"  {summary['seconds']:.0f} s, {summary['peak_rss_gib']:.1f} GiB, seed {summary['seed']}"]
     return "\n".join([*lines[:23], f"  Report: {path / 'report.html'}"])

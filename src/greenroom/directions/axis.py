@@ -253,7 +253,9 @@ def _null_auc(
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    # One role alone has no spread to estimate an error from.
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    return values.mean(axis=0), spread / np.sqrt(len(values))
 
 
 def _earliest(mean: np.ndarray, error: np.ndarray) -> int:

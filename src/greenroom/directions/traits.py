@@ -119,7 +119,7 @@ def choose_layer(poles: Poles, seed: int) -> Chosen:
         high, low = projected[:, fit.positive[test]], projected[:, ~fit.positive[test]]
         scores.append((high[:, :, None] > low[:, None, :]).mean(axis=(1, 2)))
     stacked = np.stack(scores)
-    mean, error = stacked.mean(axis=0), stacked.std(axis=0, ddof=1) / np.sqrt(len(stacked))
+    mean, error = stacked.mean(axis=0), stacked.std(axis=0) / np.sqrt(max(1, len(stacked) - 1))
     index = int(np.flatnonzero(mean >= mean.max() - error[int(mean.argmax())])[0])
     held = poles.part(held_out=True)
     projected = (held.values[index] @ fit.difference()[index]).numpy()

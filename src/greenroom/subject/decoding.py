@@ -22,7 +22,7 @@ from greenroom.subject.sampling import drawn, random_streams
 
 # The stated budget of the plan: rows that decode together, and the keys and values they may hold.
 ROWS = 256
-CACHE_BYTES = 1 << 30
+CACHE_BYTES = 768 << 20
 # Rows planned together: their shared prefixes are alive at the same time.
 WINDOW = 512
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from greenroom.errors import ModelError
-from greenroom.subject.cache import Prefix, RowCache, attention_mask
+from greenroom.subject.cache import Prefix, RowCache, attention_mask, release_memory
 from greenroom.subject.capture import Hooks, Pass, Stop
 from greenroom.subject.prefixes import Node, PrefixTree, shared_prefixes
 
@@ -97,14 +97,14 @@ def _blocks(body: nn.Module, count: int) -> Sequence[nn.Module]:
 
 
 def planned(stretches: Sequence[Stretch], budget: int = TOKENS_PER_FORWARD, rows: int = 256) -> Iterator[list[Stretch]]:
-    """Batches of similar length, longest first, within `budget` padded tokens (prefix tokens weigh a quarter: they
+    """Batches of similar length, longest first, within `budget` padded tokens (prefix tokens weigh half: they
     cost memory and attention, not matrix products). Depends on lengths alone, never on free memory."""
     ordered = sorted(stretches, key=lambda item: (-len(item.tokens), -item.start, item.row))
     batch: list[Stretch] = []
     longest = deepest = 0
     for item in ordered:
         deepest_with = max(deepest, item.start)
-        width = max(longest, len(item.tokens)) + deepest_with // 4
+        width = max(longest, len(item.tokens)) + deepest_with // 2
         if batch and (width * (len(batch) + 1) > budget or len(batch) >= rows):
             yield batch
             batch, longest, deepest = [], 0, 0
@@ -162,6 +162,7 @@ def windows(
             count //= 2
         yield window, tree
         begin += count
+        release_memory()
 
 
 def compute_prefixes(

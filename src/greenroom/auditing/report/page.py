@@ -128,7 +128,8 @@ def _strip(results: Results) -> dict[str, Any] | None:
     return {
         "alt": text["alt"].format(n=len(values), far=number(min(values), 1), near=number(max(values), 1), **bounds),
         "ticks": [(place(value), tint(value, span)) for value in values],
-        "ring": place(0.0),
+        # Where the map's own default replies lie: near 0, the mean of the longer replies that calibrate the axis.
+        "ring": place((default or {}).get("axis_sd") or 0.0),
         "bar": None if low is None or high is None else (place(low), place(high)),
         "scale": [(place(mark), number(float(mark), 0 if step >= 1 else 1)) for mark in marks],
         **{end: text[end].format(roles=names) if names else "" for end, names in ends.items()},
