@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Generator[Path, None, None]:
     """Yields a temporary path beside `target`; on success it is renamed to `target`, on any failure removed.
 
     Works for a file or a folder. A folder that another process completed first is kept and ours dropped.

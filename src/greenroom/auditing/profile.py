@@ -56,10 +56,11 @@ def profile(
     done = 0
 
     def part(count: int) -> Progress | None:
+        """Progress of one call that works on `count` of the traits."""
         if progress is None:
             return None
-        before = done
-        return lambda ended, of: progress(round(100 * (before + count * ended / max(1, of))), 100 * total)
+        show, before = progress, done
+        return lambda ended, of: show(round(100 * (before + count * ended / max(1, of))), 100 * total)
 
     for group, built in ((shipped, False), (fresh, True)):
         if not group:

@@ -128,10 +128,10 @@ def choose_layer(poles: Poles, seed: int) -> Chosen:
 
 def held_out_auc(projected: np.ndarray, poles: Poles, seed: int) -> Interval:
     """AUC of positive over negative replies, interval by resampling questions. projected: (reply,)."""
-    one_group = np.zeros(int((~poles.positive).sum()), dtype=int)
+    one_group = [0] * int((~poles.positive).sum())
     return bootstrap_mean_auc(
         projected[poles.positive], projected[~poles.positive], one_group,
-        positive_clusters=poles.question[poles.positive], negative_clusters=poles.question[~poles.positive],
+        positive_clusters=poles.question[poles.positive].tolist(), negative_clusters=poles.question[~poles.positive].tolist(),
         resample_groups=False, seed=seed,
     )  # fmt: skip
 

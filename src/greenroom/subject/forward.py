@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,9 @@ class Stretch:
 class Network:
     """The parts of a decoder-only transformers model that the engine uses: blocks, body and head."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         self.model = model
-        self.config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+        self.config: Any = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
         self.body: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
         self.blocks = _blocks(self.body, int(self.config.num_hidden_layers))
         self.head: nn.Module = model.get_output_embeddings()
