@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ def sentences() -> dict[str, Any]:
 
 def said(key: str, /, **values: Any) -> str:
     """The sentence of that key with its values."""
-    return sentences()[key].format(**values)
+    # A true minus sign, as in the figures.
+    return re.sub(r"(?<!\w)-(?=\d)", "−", sentences()[key].format(**values))
 
 
 def band(key: str, value: float) -> str:
