@@ -106,7 +106,6 @@ def test_many_rows_are_retired_and_refilled(llama, monkeypatch):
     monkeypatch.setattr(decoding, "ROWS", 4)
     narrow = llama.generate(many, max_new_tokens=30, seed=2)
     assert [reply.tokens for reply in wide] == [reply.tokens for reply in narrow]
-    assert {reply.finish for reply in wide} == {"stop", "length"} or len({len(reply.tokens) for reply in wide}) >= 1
 
 
 def test_stop_token_is_excluded(llama):

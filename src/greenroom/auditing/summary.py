@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def _sentences(run: Run, model: str, found: dict[str, Any]) -> dict[str, str]:
         "map": said(
             "map",
             auc=found["axis_auc"],
-            low=found["axis_auc_low"] or 0.0,
-            high=found["axis_auc_high"] or 1.0,
+            low=math.nan if found["axis_auc_low"] is None else found["axis_auc_low"],
+            high=math.nan if found["axis_auc_high"] is None else found["axis_auc_high"],
             null=found["axis_auc_null_p95"],
             nearest=listed(found["nearest_roles"][:3]),
             farthest=listed(found["farthest_roles"][:3]),
@@ -151,7 +152,11 @@ def _title(pressure: str) -> str:
 
 
 def _signed(row: dict[str, Any]) -> dict[str, Any]:
-    return {"effect": row["estimate"] or 0.0, "low": row["low"] or 0.0, "high": row["high"] or 0.0}
+    # A bound that is not there reads "nan", never a number.
+    return {
+        name: math.nan if row[key] is None else row[key]
+        for name, key in (("effect", "estimate"), ("low", "low"), ("high", "high"))
+    }
 
 
 def _hold_sentence(hold: dict[str, Any]) -> str:
