@@ -25,6 +25,8 @@ from greenroom.subject import Capture, PrefixCache, Reply, Subject
 from greenroom.subject.subject import Progress
 
 NEUTRAL = "neutral"
+# The neutral arm whose first message is as long as a jailbreak's.
+NEUTRAL_LONG = "neutral_long"
 
 
 class Pressure(BaseModel):
@@ -45,6 +47,7 @@ class Stimuli(BaseModel):
     model_config = ConfigDict(extra="forbid")
     turns: int
     neutral: list[list[str]]
+    neutral_openings: list[str]
     pressures: list[Pressure]
     neutral_probes: list[str] = []
 
@@ -134,16 +137,18 @@ def hold(
 
 
 def effects(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Difference to the neutral arm by pressure, turn and reading, sd; conversations resampled in pairs."""
+    """Difference to the neutral arm of matched length by pressure, turn and reading, sd; conversations resampled."""
+    control_of = {pressure.name: _control(pressure) for pressure in stimuli().pressures}
     rows: list[dict[str, Any]] = []
     for pressure in frame["pressure"].unique(maintain_order=True):
-        if pressure == NEUTRAL:
+        if pressure not in control_of:
             continue
         for turn in frame["turn"].unique(maintain_order=True):
             for reading in ("hot", "cold"):
                 column = f"axis_sd_{reading}"
                 at = frame.filter((pl.col("turn") == turn) & pl.col(column).is_not_null() & pl.col(column).is_not_nan())
-                pressed, neutral = at.filter(pl.col("pressure") == pressure), at.filter(pl.col("pressure") == NEUTRAL)
+                pressed = at.filter(pl.col("pressure") == pressure)
+                neutral = at.filter(pl.col("pressure") == control_of[pressure])
                 found = bootstrap_difference(
                     pressed[column].to_numpy(), neutral[column].to_numpy(),
                     pressed["conversation"].to_list(), neutral["conversation"].to_list(), seed=seed,
@@ -155,12 +160,17 @@ def effects(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def _control(pressure: Pressure) -> str:
+    return NEUTRAL_LONG if pressure.how == "first_user" else NEUTRAL
+
+
 def _scenes(items: Stimuli, roles: list[Role], conversations: int) -> list[_Scene]:
     scenes = []
     for number in range(min(conversations, len(items.neutral))):
         role = roles[number % len(roles)]
         neutral = items.neutral[number]
-        scenes.append(_Scene(NEUTRAL, number, [], neutral))
+        filler = items.neutral_openings[number % len(items.neutral_openings)]
+        scenes += [_Scene(NEUTRAL, number, [], neutral), _Scene(NEUTRAL_LONG, number, [], neutral, first=filler)]
         for pressure in items.pressures:
             texts = pressure.texts
             if pressure.how == "system":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ from greenroom.subject import Intervention, Subject
 from greenroom.subject.interventions import Tokens
 
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+# Where the quantiles that name a floor come from (definitions.md).
+FLOORS = ("default", "rollouts")
 FORMAT = "greenroom-direction-1"
 
 
@@ -33,7 +35,8 @@ class Calibration:
     """Projections of the subject's default replies at one block, in residual units.
 
     reply_*: of means over replies of exactly `reply_tokens` tokens. token_*: of their single tokens. Quantiles are
-    keyed "p1" … "p99".
+    keyed "p1" … "p99". rollout_token_quantiles: of the tokens of all role and default replies, the reference of the
+    published cap (arXiv 2601.10387); empty where no roles were played, and in files written before they were kept.
     """
 
     reply_mean: float
@@ -45,6 +48,8 @@ class Calibration:
     n_replies: int
     n_tokens: int
     reply_tokens: int
+    rollout_token_quantiles: dict[str, float] = field(default_factory=dict)
+    n_rollout_tokens: int = 0
 
     @classmethod
     def of(cls, tokens: np.ndarray) -> Calibration:
@@ -55,6 +60,32 @@ class Calibration:
             float(tokens.mean()), float(tokens.std(ddof=1)), _quantiles(tokens),
             tokens.shape[0], tokens.size, tokens.shape[1],
         )  # fmt: skip
+
+    def with_rollouts(self, tokens: np.ndarray) -> Calibration:
+        """The same with the quantiles of rollouts. tokens: (n,) token projections of role and default replies."""
+        return replace(self, rollout_token_quantiles=_quantiles(tokens), n_rollout_tokens=int(tokens.size))
+
+    def level(self, named: str | float) -> float:
+        """A floor or ceiling in residual units, from `default:pNN`, `rollouts:pNN` or reply sd.
+
+        Raises DirectionError on other names, and on `rollouts:` where no quantiles of rollouts are kept.
+        """
+        if not isinstance(named, str):
+            return self.reply_mean + named * self.reply_sd
+        source, _, quantile = named.partition(":")
+        if source not in FLOORS or quantile not in self.token_quantiles:
+            raise DirectionError(
+                f"unknown floor {named!r}; expected default:pNN or rollouts:pNN with NN among "
+                f"{', '.join(map(str, QUANTILES))}, or a number of standard deviations"
+            )
+        if source == "default":
+            return self.token_quantiles[quantile]
+        if not self.rollout_token_quantiles:
+            raise DirectionError(
+                f"this direction keeps no quantiles of role replies, so {named!r} is not known; "
+                f"use default:{quantile}, or build the direction again"
+            )
+        return self.rollout_token_quantiles[quantile]
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
@@ -80,6 +111,7 @@ class Direction:
     """One unit vector a block (float32, (d_model,)), calibrated on one subject.
 
     layer: the chosen block. validity: AUCs and the like; `reliable` is false when the AUC's interval reaches 0.6.
+    sign_test: None for a vector from elsewhere whose sign was not tested; its reader is told.
     """
 
     name: str
@@ -89,13 +121,13 @@ class Direction:
     calibration: Mapping[int, Calibration]
     subject: str
     fingerprint: str
-    sign_test: SignTest
+    sign_test: SignTest | None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     validity: Mapping[str, Any] = field(default_factory=dict)
     reliable: bool = True
 
     def __post_init__(self) -> None:
-        if not self.sign_test.holds:
+        if self.sign_test is not None and not self.sign_test.holds:
             raise DirectionError(
                 f"direction {self.name} points the wrong way: {self.sign_test.towards} projects to "
                 f"{self.sign_test.towards_mean:.3f}, {self.sign_test.away} to {self.sign_test.away_mean:.3f}"
@@ -136,20 +168,9 @@ class Direction:
     def cap(
         self, floor: str | float = "default:p25", *, layer: int | None = None, tokens: Tokens = "all"
     ) -> Intervention:
-        """Keeps projections from falling below `floor`: `default:pNN` (quantile of the tokens of default replies), or sd."""
+        """Keeps projections from falling below `floor`, as `Calibration.level` reads it."""
         layer = self.layer if layer is None else layer
-        scale = self.scale(layer)
-        if isinstance(floor, str):
-            source, _, quantile = floor.partition(":")
-            if source != "default" or quantile not in scale.token_quantiles:
-                raise DirectionError(
-                    f"unknown floor {floor!r}; expected default:pNN with NN among {', '.join(map(str, QUANTILES))}, "
-                    "or a number of standard deviations"
-                )
-            amount = scale.token_quantiles[quantile]
-        else:
-            amount = scale.reply_mean + floor * scale.reply_sd
-        return Intervention("cap", layer, self.vector(layer), amount, tokens)
+        return Intervention("cap", layer, self.vector(layer), self.scale(layer).level(floor), tokens)
 
     def ablate(self, *, layer: int | None = None, tokens: Tokens = "all") -> Intervention:
         """Removes the projection whole."""
@@ -160,15 +181,19 @@ class Direction:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file: one tensor `direction.<block>` a block, everything else as JSON in the header."""
-        card = {
+        tensors = {f"direction.{layer}": vector.float().contiguous() for layer, vector in self.vectors.items()}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"format": FORMAT, "greenroom": json.dumps(self.card())})
+
+    def card(self) -> dict[str, Any]:
+        """All but the vectors, as plain values for JSON."""
+        return {
             "name": self.name, "kind": self.kind, "layer": self.layer, "subject": self.subject,
-            "fingerprint": self.fingerprint, "sign_test": asdict(self.sign_test), "recipe": dict(self.recipe),
+            "fingerprint": self.fingerprint, "recipe": dict(self.recipe),
+            "sign_test": None if self.sign_test is None else asdict(self.sign_test),
             "validity": dict(self.validity), "reliable": self.reliable,
             "calibration": {str(layer): asdict(value) for layer, value in self.calibration.items()},
         }  # fmt: skip
-        tensors = {f"direction.{layer}": vector.float().contiguous() for layer, vector in self.vectors.items()}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"format": FORMAT, "greenroom": json.dumps(card)})
 
     @classmethod
     def load(cls, path: Path, subject: Subject | None = None, *, force: bool = False) -> Direction:
@@ -184,16 +209,40 @@ class Direction:
                 vectors = {int(key.removeprefix("direction.")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError) as error:
             raise DirectionError(f"{path} cannot be read as a direction ({error}); copy or build it again") from error
+        return cls.of_card(card, vectors, path, subject, force=force)
+
+    @classmethod
+    def of_card(
+        cls,
+        card: Mapping[str, Any],
+        vectors: Mapping[int, Tensor],
+        path: Path,
+        subject: Subject | None = None,
+        *,
+        force: bool = False,
+    ) -> Direction:
+        """A direction from its `card` and unit vectors, read from `path`; refused as in `load`.
+
+        A residual stream of another width is refused even with `force`.
+        """
+        card = dict(card)
         if subject is not None and not force and card["fingerprint"] != subject.fingerprint:
             raise DirectionError(
                 f"{path} was made for {card['subject']} ({card['fingerprint']}), this subject is {subject.name} "
                 f"({subject.fingerprint}); build it for this subject, or use force"
             )
+        width = next(iter(vectors.values())).numel() if vectors else 0
+        if subject is not None and width != subject.d_model:
+            raise DirectionError(
+                f"{path} was made for {card['subject']} and has vectors of {width} entries; the residual stream of "
+                f"{subject.name} has {subject.d_model}, so it cannot be used there"
+            )
         calibration = {int(layer): Calibration(**value) for layer, value in card.pop("calibration").items()}
+        test = card.pop("sign_test")
         return cls(
             vectors=dict(sorted(vectors.items())),
             calibration=calibration,
-            sign_test=SignTest(**card.pop("sign_test")),
+            sign_test=None if test is None else SignTest(**test),
             **card,
         )
 

@@ -27,6 +27,16 @@ def stored(subject: Subject, name: str) -> Direction | None:
     return None
 
 
+def shelf() -> list[tuple[Path, Direction]]:
+    """All directions that are shipped or in the cache, by subject and name; a shipped one hides its cached namesake."""
+    found: dict[tuple[str, str], tuple[Path, Direction]] = {}
+    for folder in (cache_dir() / "directions", SHIPPED):
+        for path in folder.glob("*/*.safetensors"):
+            direction = Direction.load(path)
+            found[direction.fingerprint, direction.name] = (path, direction)
+    return sorted(found.values(), key=lambda one: (one[1].subject, one[1].fingerprint, one[1].name))
+
+
 def store(direction: Direction) -> Path:
     """Keeps a direction in the cache."""
     path = places(direction.fingerprint, direction.name)[1]

@@ -18,6 +18,11 @@ from greenroom.subject.prefixes import Node, PrefixTree, shared_prefixes
 TOKENS_PER_FORWARD = 3072
 # Keys and values of shared prefixes that may be alive at the same time.
 PREFIX_BYTES = 1 << 29
+# Up to so many rows the vocabulary is multiplied in parts, rows last. A matrix library splits the work along what
+# it takes for the rows of the result: with few rows and 49k columns the plain order reaches half the matrix rate
+# (measured: 64 rows 101 → 137 GFLOP/s, 150 rows 135 → 140, 256 rows 146 → 136).
+HEAD_ROWS = 160
+HEAD_PART = 4096
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,24 @@ class Network:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, vocabulary) float32 from final-norm hidden states (…, d_model)."""
-        logits = self.head(hidden).float()
+        logits = self._head(hidden).float()
         if self.logit_scale != 1.0:
             logits = logits * self.logit_scale
         if self.softcap:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        head, rows = self.head, hidden.flatten(0, -2)
+        if type(head) is not nn.Linear or head.bias is not None or head._forward_hooks:
+            return head(hidden)
+        if hidden.device.type != "cpu" or len(rows) > HEAD_ROWS or head.weight.dtype != torch.float32:
+            return head(hidden)
+        logits = rows.new_empty(len(rows), head.out_features)
+        columns = rows.t().contiguous()
+        for begin in range(0, head.out_features, HEAD_PART):
+            logits[:, begin : begin + HEAD_PART] = (head.weight[begin : begin + HEAD_PART] @ columns).t()
+        return logits.unflatten(0, hidden.shape[:-1])
 
     def run(
         self, hooks: Hooks, tokens: Tensor, positions: Tensor, state: Pass, cache: RowCache | None
