@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from greenroom.directions.axis import DEFAULT, calibrated, draft_axis, perform, usual_cast, validate_axis
+from greenroom.directions.axis import build_axis
 from greenroom.directions.direction import Direction
 from greenroom.directions.rollouts import readable_layers
 from greenroom.directions.stored import places
@@ -22,20 +22,11 @@ def main() -> None:
     options.add_argument("--only-axis", action="store_true", help="leave the traits as they are")
     given = options.parse_args()
     subject = load("smollm2")
-    axis = Direction.load(given.axis, subject) if given.axis else build_axis(subject)
+    axis = Direction.load(given.axis, subject) if given.axis else build_axis(subject, seed=SEED)
     axis.save(places(subject.fingerprint, axis.name)[0])
     print(f"{axis.name}: block {axis.layer}, AUC {axis.validity['auc']:.3f}", flush=True)
     if not given.only_axis:
         build_traits(subject)
-
-
-def build_axis(subject: Subject) -> Direction:
-    cast = usual_cast()
-    performance = perform(subject, cast, seed=SEED)
-    draft = draft_axis(subject, performance, cast, validate_axis(performance, cast, seed=SEED), seed=SEED)
-    default = (performance.frame["role"] == DEFAULT).to_numpy()
-    short = draft.projection(performance.values[performance.layers.index(draft.layer)]).numpy()[default]
-    return calibrated(subject, draft, short, seed=SEED)
 
 
 def build_traits(subject: Subject) -> None:

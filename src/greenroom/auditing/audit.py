@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, ...]] = {"audit": tuple(STAGES), "map": ("map", "cal
 AXIS = "directions/assistant_axis.safetensors"
 RAW_AXIS = "directions/assistant_axis_uncalibrated.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
+ROLLOUT_TOKENS = "directions/rollout_tokens.safetensors"
 # Replies to every third question are re-read cold: enough for the AUC beside the hot one, at a third of the time.
 COLD_EVERY = 3
 
@@ -36,6 +37,7 @@ class Size:
     """How much an audit asks. Replies are counted per cell; tokens are the most a reply may have."""
 
     every_role: int  # every n-th role of the library
+    map_questions: int | None
     map_tokens: int
     calibration_replies: int
     traits: int | None
@@ -47,8 +49,8 @@ class Size:
     questions: int | None
 
 
-FULL = Size(1, 32, 200, None, 6, 24, 8, 20, None, None)
-QUICK = Size(4, 24, 72, 6, 4, 16, 4, 16, 4, 4)
+FULL = Size(1, None, 32, 200, None, 6, 24, 8, 20, None, None)
+QUICK = Size(4, 6, 24, 48, 6, 4, 16, 3, 16, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class _Stages:
         import polars as pl
 
         from greenroom.directions.axis import DEFAULT, cold_reading, draft_axis, perform, validate_axis
+        from greenroom.directions.floors import rollout_token_projections
         from greenroom.directions.persona_space import persona_space
 
         cast = self._cast()
@@ -158,6 +161,10 @@ class _Stages:
         validation = validate_axis(performance, cast, seed=self.seed)
         axis = draft_axis(self.subject, performance, cast, validation, seed=self.seed)
         reading = cold_reading(self.subject, performance, axis, every=COLD_EVERY, progress=self._share(0.9, 1.0))
+        floor_replies = self.size.calibration_replies // 2
+        tokens = rollout_token_projections(
+            self.subject, axis.vectors, performance.rollouts, replies=floor_replies, seed=self.seed
+        )
         index = performance.layers.index(axis.layer)
         present = list(dict.fromkeys(performance.frame["role"].to_list()))
         names = [name for name in present if name != DEFAULT]
@@ -199,15 +206,21 @@ class _Stages:
             tensors = {name: vectors[:, row].contiguous() for row, name in enumerate([DEFAULT, *names])}
             save_file(tensors, path)
 
+        def save_tokens(path: Path) -> None:
+            from safetensors.numpy import save_file
+
+            save_file({str(layer): values for layer, values in tokens.items()}, path)
+
         return StageResult(
             {"rollouts": rollouts, "layers": layers, "places": places, "components": components, "role_auc": aucs},
             results,
-            {RAW_AXIS: axis.save, ROLE_VECTORS: save_vectors},
+            {RAW_AXIS: axis.save, ROLE_VECTORS: save_vectors, ROLLOUT_TOKENS: save_tokens},
         )
 
     def calibration(self) -> StageResult:
         """Default replies of exactly 64 tokens give the axis its scale; the map's tables follow."""
         import polars as pl
+        from safetensors.numpy import load_file
 
         from greenroom.directions.axis import DEFAULT, calibrated
         from greenroom.directions.direction import Direction
@@ -216,9 +229,11 @@ class _Stages:
         raw = Direction.load(self.run.path / RAW_AXIS, self.subject)
         rollouts = self.run.table("rollouts")
         default = rollouts.filter(pl.col("role") == DEFAULT)["projection_hot"].to_numpy()
+        tokens = {int(layer): values for layer, values in load_file(self.run.path / ROLLOUT_TOKENS).items()}
         axis = calibrated(
-            self.subject, raw, default, replies=self.size.calibration_replies, seed=self.seed, progress=self.run.advance
-        )
+            self.subject, raw, default, replies=self.size.calibration_replies, seed=self.seed, rollout_tokens=tokens,
+            progress=self.run.advance,
+        )  # fmt: skip
         scale = axis.scale()
         in_sd = {f"axis_sd{end}": (pl.col(f"projection_{reading}") - scale.reply_mean) / scale.reply_sd
                  for end, reading in (("", "hot"), ("_cold", "cold"))}  # fmt: skip
@@ -297,7 +312,7 @@ class _Stages:
     def _cast(self) -> Any:
         from greenroom.directions.axis import usual_cast
 
-        return usual_cast(every=self.size.every_role, tokens=self.size.map_tokens)
+        return usual_cast(every=self.size.every_role, questions=self.size.map_questions, tokens=self.size.map_tokens)
 
     def _axis(self) -> Direction:
         from greenroom.directions.direction import Direction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,9 @@ from torch import Tensor
 from greenroom.directions.axis_validation import SPLITS, AxisValidation, role_aucs, validate_axis
 from greenroom.directions.cast import DEFAULT, Cast, Performance, perform, usual_cast
 from greenroom.directions.direction import Direction, SignTest, unit
-from greenroom.directions.floors import with_rollout_floors
+from greenroom.directions.floors import rollout_token_projections, with_rollout_floors
 from greenroom.directions.rollouts import (
     CALIBRATION_REPLIES,
-    Rollouts,
     calibrations,
     cold_values,
     default_token_projections,
@@ -73,13 +72,13 @@ def calibrated(
     *,
     seed: int,
     replies: int = CALIBRATION_REPLIES,
-    rollouts: Rollouts | None = None,
+    rollout_tokens: Mapping[int, np.ndarray] | None = None,
     progress: Progress | None = None,
 ) -> Direction:
     """The axis with the scale of default replies of exactly 64 tokens.
 
     short: projections of other default replies, at the chosen block: what is left for a subject whose replies hardly
-    ever reach 64 tokens. rollouts: role and default replies; with them the floors `rollouts:pNN` are known too.
+    ever reach 64 tokens. rollout_tokens: `rollout_token_projections` along the axis, for the floors `rollouts:pNN`.
     """
     prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
     order = np.random.default_rng(seed).permutation(len(prompts))
@@ -89,7 +88,7 @@ def calibrated(
     )  # fmt: skip
     found = tokens.get(axis.name)
     scaled = replace(axis, calibration=calibrations(found if found else {axis.layer: short[:, None]}))
-    return scaled if rollouts is None else with_rollout_floors(subject, scaled, rollouts, seed=seed)
+    return with_rollout_floors(scaled, rollout_tokens or {})
 
 
 @dataclass(frozen=True)
@@ -134,13 +133,18 @@ def assistant_axis(subject: Subject, *, seed: int = 0, progress: Progress | None
     from greenroom.directions.stored import store, stored
 
     found = stored(subject, "assistant_axis")
-    if found is not None:
-        return found
+    if found is None:
+        found = build_axis(subject, seed=seed, progress=progress)
+        store(found)
+    return found
+
+
+def build_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:
+    """The axis of the library's cast, validated, calibrated and with both kinds of floors."""
     cast = usual_cast()
     performance = perform(subject, cast, seed=seed, progress=progress)
     draft = draft_axis(subject, performance, cast, validate_axis(performance, cast, seed=seed), seed=seed)
     default = (performance.frame["role"] == DEFAULT).to_numpy()
     short = draft.projection(performance.values[performance.layers.index(draft.layer)]).numpy()[default]
-    axis = calibrated(subject, draft, short, seed=seed, rollouts=performance.rollouts, progress=progress)
-    store(axis)
-    return axis
+    tokens = rollout_token_projections(subject, draft.vectors, performance.rollouts, seed=seed)
+    return calibrated(subject, draft, short, seed=seed, rollout_tokens=tokens, progress=progress)

@@ -77,8 +77,9 @@ class Performance:
         return torch.stack([self.values[:, torch.from_numpy(roles == name)].mean(dim=1) for name in names], dim=1)
 
 
-def usual_cast(*, every: int = 1, tokens: int = 32) -> Cast:
-    """The library's cast: every n-th role, the first question of each topic; a tenth of the strange roles is reserved.
+def usual_cast(*, every: int = 1, questions: int | None = None, tokens: int = 32) -> Cast:
+    """The library's cast: every n-th role, the first question of each topic (or of so many topics); a tenth of the
+    strange roles is reserved.
 
     The same for every seed and subject, so that maps can be compared; a seed changes the replies only.
     """
@@ -88,7 +89,7 @@ def usual_cast(*, every: int = 1, tokens: int = 32) -> Cast:
         topics.setdefault(question.topic, question)
     strange = [role.name for role in roles if role.kind not in NEAR]
     reserved = strange[:: max(1, min(10, len(strange) // 2))]
-    return Cast(roles, tuple(topics.values()), library.default_instructions(), tokens, frozenset(reserved))
+    return Cast(roles, tuple(topics.values())[:questions], library.default_instructions(), tokens, frozenset(reserved))
 
 
 def perform(subject: Subject, cast: Cast, *, seed: int, progress: Progress | None = None) -> Performance:

@@ -59,20 +59,15 @@ def _projections(
     return torch.einsum("lnd,ld->ln", captured.values[:, of_replies], stacked)
 
 
-def with_rollout_floors(
-    subject: Subject,
-    direction: Direction,
-    rollouts: Rollouts,
-    *,
-    replies: int = ROLLOUT_REPLIES,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Direction:
-    """The direction with the quantiles that `rollouts:pNN` names, at every calibrated block."""
-    vectors = {layer: direction.vector(layer) for layer in direction.calibration}
-    tokens = rollout_token_projections(subject, vectors, rollouts, replies=replies, seed=seed, progress=progress)
-    scales = {
-        layer: scale.with_rollouts(tokens[layer]) if tokens[layer].size else scale
-        for layer, scale in direction.calibration.items()
-    }
-    return replace(direction, calibration=scales)
+def with_rollout_floors(direction: Direction, tokens: Mapping[int, np.ndarray]) -> Direction:
+    """The direction with the quantiles that `rollouts:pNN` names, at every calibrated block whose tokens are given.
+
+    tokens: `rollout_token_projections` along this direction's vectors.
+    """
+    return replace(
+        direction,
+        calibration={
+            layer: scale.with_rollouts(tokens[layer]) if layer in tokens and tokens[layer].size else scale
+            for layer, scale in direction.calibration.items()
+        },
+    )
