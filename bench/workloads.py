@@ -117,8 +117,8 @@ def steer(bench: Bench, pairs: int) -> Result:
     result = Result(f"the even workload, block {middle} steered, or 8 blocks capped")
     runs = race(contestants, pairs, bench.rate, bench.tell, result)
     result.findings += [
-        Finding("one block steered", costs(runs["greenroom"], runs["greenroom, steered"]), "%"),
-        Finding("8 blocks capped", costs(runs["greenroom"], runs["greenroom, capped"]), "%"),
+        Finding("one block steered", costs(runs["greenroom"], runs["greenroom, steered"]), "%", 3),
+        Finding("8 blocks capped", costs(runs["greenroom"], runs["greenroom, capped"]), "%", 6),
     ]
     for worker in bench.workers:
         theirs = runs.get(f"{worker.package}, steered")

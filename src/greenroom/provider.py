@@ -8,10 +8,14 @@ streams are hash(seed, prompt tokens, k), and the k-th identical call of one eva
 A conversation that ends with an assistant message is continued. With `GenerateConfig.prompt_logprobs` and
 `max_tokens` at most 1 the trailing assistant message is scored and nothing is generated: its tokens, and only they,
 come back as `choices[0].prompt_logprobs`.
+
+The subject may be edited for the whole evaluation: `-M steer=sycophancy:+2 -M cap=assistant:rollouts:p25 -M
+ablate=humor`, several of a kind separated by commas.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,7 +48,8 @@ from greenroom.store import digest
 
 MAX_TOKENS = 256
 CONNECTIONS = 4096  # calls in flight: what is not in flight cannot share a prefix
-LATER = ("steer", "cap")
+
+_log = logging.getLogger(__name__)
 
 
 class ProviderError(ModelError, PrerequisiteError):
@@ -72,7 +77,8 @@ class Scores(Protocol):
 
 
 class Subject(Protocol):
-    """The part of a subject that the provider needs (greenroom.subject.Subject has it)."""
+    """The part of a subject that the provider needs (greenroom.subject.Subject has it); one that is to be edited takes
+    `interventions` in each method too."""
 
     name: str
     tokenizer: Any
@@ -97,7 +103,9 @@ class Subject(Protocol):
 class GreenroomAPI(ModelAPI):
     """Runs a local subject for Inspect.
 
-    Model arguments (`-M name=value`): `seed` (0), `adapter`, `template`, `device` ("auto"), `dtype` ("auto").
+    Model arguments (`-M name=value`): `seed` (0), `adapter`, `template`, `device` ("auto"), `dtype` ("auto");
+    `steer`, `cap` and `ablate`, as `greenroom.directions.interventions.edits_from` reads them; `force` (False), which
+    takes direction files made for other weights.
     Defaults where a task sets nothing: temperature 1, top_p 1, top_k 50, max_tokens 256.
     Not supported: tools, images; `top_logprobs` covers the first token. Raises ProviderError in one line.
     """
@@ -112,22 +120,24 @@ class GreenroomAPI(ModelAPI):
         config: GenerateConfig | None = None,
         *,
         subject: Subject | None = None,
+        interventions: Sequence[Any] = (),
         seed: int = 0,
         adapter: str | None = None,
         template: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        steer: str | Sequence[str] = (),
+        cap: str | Sequence[str] = (),
+        ablate: str | Sequence[str] = (),
+        force: bool = False,
         **unknown: Any,
     ) -> None:
         config = config if config is not None else GenerateConfig()
         super().__init__(model_name, base_url, api_key, [], config)
         for name in unknown:
-            if name in LATER:
-                raise ProviderError(
-                    f"-M {name}=… is not there yet: this version runs unsteered subjects only; leave it out"
-                )
             raise ProviderError(
-                f"unknown model argument {name!r}; allowed: seed, adapter, template, device, dtype (-M name=value)"
+                f"unknown model argument {name!r}; allowed: seed, adapter, template, device, dtype, steer, cap, "
+                "ablate, force (-M name=value)"
             )
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ProviderError(f"seed is {seed!r}; expected a whole number, for example -M seed=0")
@@ -136,6 +146,7 @@ class GreenroomAPI(ModelAPI):
             config.max_connections = self.max_connections()
         self.seed = seed
         self.subject = subject if subject is not None else _load(model_name, adapter, device, dtype, template)
+        self.interventions: tuple[Any, ...] = (*interventions, *_edits(self.subject, steer, cap, ablate, force))
         self._gatherer = Gatherer(self._run)
         self._seen: Counter[tuple[str, Settings, str]] = Counter()
 
@@ -273,11 +284,12 @@ class GreenroomAPI(ModelAPI):
 
     def _ask_subject(self, settings: Settings, calls: list[Call]) -> list[Any]:
         conversations = [call.conversation for call in calls]
+        edits: dict[str, Any] = {"interventions": self.interventions} if self.interventions else {}
         if settings.kind == "score":
-            scores = self.subject.score(conversations, [call.continuation for call in calls])
+            scores = self.subject.score(conversations, [call.continuation for call in calls], **edits)
             return list(zip(scores.tokens, scores.ids, strict=True))
         if settings.kind == "next":
-            return list(self.subject.next_token_logprobs(conversations))
+            return list(self.subject.next_token_logprobs(conversations, **edits))
         replies = self.subject.generate(
             conversations,
             max_new_tokens=settings.max_tokens,
@@ -285,6 +297,7 @@ class GreenroomAPI(ModelAPI):
             top_p=settings.top_p,
             top_k=settings.top_k,
             seed=settings.seed,
+            **edits,
         )
         return list(replies)
 
@@ -310,11 +323,17 @@ class GreenroomAPI(ModelAPI):
         return set(getattr(self.subject.tokenizer, "all_special_tokens", ()))
 
 
-def model_for(subject: Any, *, seed: int = 0) -> Model:
-    """An Inspect model over a subject that is already loaded, named `greenroom/<subject.name>`."""
+def model_for(subject: Any, *, seed: int = 0, interventions: Sequence[Any] = ()) -> Model:
+    """An Inspect model over a subject that is already loaded, named `greenroom/<subject.name>`.
+
+    interventions apply to every call; their kind, block, amount and tokens stand in the log.
+    """
     config = GenerateConfig()
-    api = cast(Any, GreenroomAPI)(model_name=str(subject.name), config=config, subject=subject, seed=seed)
-    model = Model(api, config, {"seed": seed})
+    api = cast(Any, GreenroomAPI)(
+        model_name=str(subject.name), config=config, subject=subject, seed=seed, interventions=interventions
+    )
+    told = [[edit.kind, edit.layer, edit.amount, edit.tokens] for edit in interventions]
+    model = Model(api, config, {"seed": seed, **({"interventions": told} if told else {})})
     api.qualified_model_name = str(model)
     return model
 
@@ -326,6 +345,29 @@ def _load(name: str, adapter: str | None, device: str, dtype: str, template: str
         return cast(Subject, load(name, adapter=adapter, device=device, dtype=dtype, template=template))
     except GreenroomError as error:
         raise ProviderError(str(error)) from error
+
+
+def _edits(
+    subject: Any, steer: str | Sequence[str], cap: str | Sequence[str], ablate: str | Sequence[str], force: bool
+) -> tuple[Any, ...]:
+    """The interventions named by model arguments: a word, words separated by commas, or a list of them."""
+    words = [_words(name, given) for name, given in (("steer", steer), ("cap", cap), ("ablate", ablate))]
+    if not any(words):
+        return ()
+    from greenroom.directions.interventions import edits_from
+
+    try:
+        return edits_from(subject, *words, force=bool(force), tell=_log.warning)
+    except GreenroomError as error:
+        raise ProviderError(str(error)) from error
+
+
+def _words(name: str, given: str | Sequence[str]) -> list[str]:
+    """Inspect reads `a:1,b:2` as a list and `a` as text; a mapping or a number is a mistake."""
+    words = given.split(",") if isinstance(given, str) else given
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise ProviderError(f"-M {name}={given!r} names no direction; expected words such as sycophancy:+2")
+    return [word.strip() for word in words if word.strip()]
 
 
 def _plain(message: ChatMessage) -> Message:
