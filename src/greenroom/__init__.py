@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from greenroom.directions import assistant_axis as assistant_axis
     from greenroom.directions import trait_vector as trait_vector
     from greenroom.errors import GreenroomError as GreenroomError
+    from greenroom.frontier.measure import FrontierResult as FrontierResult
+    from greenroom.frontier.measure import measure_frontier as measure_frontier
+    from greenroom.reader.monitor import Monitor as Monitor
+    from greenroom.reader.posterior import Posterior as Posterior
+    from greenroom.reader.posterior import who as who
+    from greenroom.reader.session import read as read
     from greenroom.subject import Reply as Reply
     from greenroom.subject import Subject as Subject
     from greenroom.subject import load as load
@@ -38,6 +44,10 @@ HOMES = {
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),
+    "greenroom.frontier.measure": ("FrontierResult", "measure_frontier"),
+    "greenroom.reader.monitor": ("Monitor",),
+    "greenroom.reader.posterior": ("Posterior", "who"),
+    "greenroom.reader.session": ("read",),
     "greenroom.subject": ("Reply", "Subject", "load"),
 }
 _HOME = {name: module for module, names in HOMES.items() for name in names}

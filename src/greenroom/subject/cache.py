@@ -84,14 +84,16 @@ class RowCache:
         """A copy of one row's first `length` positions."""
         return Prefix(
             length,
-            [tensor[row, :, :length].clone() for tensor in self.keys if tensor is not None],
-            [tensor[row, :, :length].clone() for tensor in self.values if tensor is not None],
+            [None if tensor is None else tensor[row, :, :length].clone() for tensor in self.keys],
+            [None if tensor is None else tensor[row, :, :length].clone() for tensor in self.values],
         )
 
     def put(self, row: int, prefix: Prefix) -> None:
         """Writes a prefix into one row."""
         for store, parts in ((self.keys, prefix.keys), (self.values, prefix.values)):
             for layer, part in enumerate(parts):
+                if part is None:
+                    continue
                 tensor = store[layer]
                 if tensor is None:
                     tensor = store[layer] = part.new_zeros(self.rows, part.shape[0], self.capacity, part.shape[2])
@@ -110,18 +112,21 @@ class RowCache:
 
 
 class Prefix:
-    """Keys and values of one shared prefix: per block (heads, length, head_dim)."""
+    """Keys and values of one shared prefix: per block (heads, length, head_dim), None for a block that did not run."""
 
-    def __init__(self, length: int, keys: list[Tensor], values: list[Tensor]):
+    def __init__(self, length: int, keys: list[Tensor | None], values: list[Tensor | None]):
         self.length, self.keys, self.values = length, keys, values
 
     @property
     def bytes(self) -> int:
-        return sum(part.nbytes for part in (*self.keys, *self.values))
+        return sum(part.nbytes for part in (*self.keys, *self.values) if part is not None)
 
     def cut(self, length: int) -> Prefix:
         """The first `length` positions; shares memory with this one."""
-        return Prefix(length, [part[:, :length] for part in self.keys], [part[:, :length] for part in self.values])
+        keys, values = (
+            [None if part is None else part[:, :length] for part in parts] for parts in (self.keys, self.values)
+        )
+        return Prefix(length, keys, values)
 
 
 class PrefixCache:

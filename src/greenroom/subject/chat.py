@@ -7,7 +7,7 @@ those pieces and the real contents must join to the real rendering, character by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from greenroom.conversation import Conversation, Message, checked
@@ -20,11 +20,13 @@ _OPEN, _CLOSE = "\ue0a0", "\ue0a1"
 @dataclass(frozen=True)
 class Encoded:
     """A conversation as tokens. spans[i] = [start, end): the tokens of message i's own content, without header and
-    end-of-turn; (start, start) when it has none. text: what the template rendered."""
+    end-of-turn; (start, start) when it has none. text: what the template rendered. offsets: the characters of `text`
+    that each token covers; empty when tokens were added that are not in it."""
 
     tokens: list[int]
     spans: list[tuple[int, int]]
     text: str
+    offsets: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Chat:
@@ -65,7 +67,7 @@ class Chat:
             text = text[: spans[-1][1]]
         encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         offsets: list[tuple[int, int]] = encoding["offset_mapping"]
-        return Encoded(list(encoding["input_ids"]), [_tokens_within(offsets, span) for span in spans], text)
+        return Encoded(list(encoding["input_ids"]), [_tokens_within(offsets, span) for span in spans], text, offsets)
 
     def continuation(self, text: str) -> list[int]:
         """Tokens of text that goes on where a prompt ends."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from greenroom.subject.decoding import Capture, Reply
 from greenroom.subject.forward import Network
 from greenroom.subject.interventions import Intervention
 from greenroom.subject.scoring import Scores
+
+if TYPE_CHECKING:
+    from greenroom.subject.prepared import Prepared
 
 Progress = Callable[[int, int], None]
 
@@ -120,6 +124,35 @@ class Subject:
         self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
         return scoring.score(self.network, self.sinks, prompts, given, self._edits(interventions), progress)
 
+    def prepare(
+        self,
+        conversations: Sequence[Conversation],
+        continuations: Sequence[str | Sequence[int]],
+        blocks: Sequence[int],
+        *,
+        progress: Progress | None = None,
+    ) -> Prepared:
+        """The same text, to be scored under many edits: `prepare(…, [12]).score(edits)` is `score(…, interventions=
+        edits)`, where blocks up to the edit ran once, here. blocks: those at which edits will begin; the activations
+        kept weigh 4 × d_model bytes a token and block. Standing interventions apply at `score`, not here.
+        """
+        from greenroom.subject.prepared import Prepared
+
+        if len(conversations) != len(continuations):
+            raise ValueError(
+                f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each"
+            )
+        encoded: dict[str, list[int]] = {}  # a question's choices share its conversation
+        prompts = []
+        for conversation in conversations:
+            key = json.dumps(conversation)
+            if key not in encoded:
+                encoded[key] = self.chat.encode(conversation, generate=True).tokens
+            prompts.append(encoded[key])
+        given = [self.chat.continuation(text) if isinstance(text, str) else list(text) for text in continuations]
+        self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
+        return Prepared(self, prompts, given, self.block_ids(blocks), progress)
+
     def next_token_logprobs(
         self, conversations: Sequence[Conversation], *, interventions: Sequence[Intervention] = ()
     ) -> Tensor:
@@ -163,6 +196,31 @@ class Subject:
         self._check_length(tokens, 0)
         edits = self._edits(interventions)
         return scoring.activations(self.network, self.sinks, tokens, ranges, begins, blocks, pool, edits, progress)
+
+    def token_activations(
+        self,
+        rows: Sequence[Sequence[int]],
+        ranges: Sequence[Sequence[tuple[int, int]]],
+        layers: Sequence[int],
+        *,
+        interventions: Sequence[Intervention] = (),
+        progress: Progress | None = None,
+    ) -> Captured:
+        """Activations of the tokens of `ranges` [start, end) in rows of token ids, (layer, sample, hidden) float32, row by
+        row in the order of the ranges; sinks included (`is_sink` marks them). For text that no template holds as one
+        conversation: a stretch of a long one."""
+        blocks = self.block_ids(layers)
+        self._check_length(rows, 0)
+        begins = [len(row) for row in rows]
+        edits = self._edits(interventions)
+        return scoring.activations(self.network, self.sinks, rows, ranges, begins, blocks, "all", edits, progress)
+
+    def is_sink(self, captured: Captured, layer: int) -> Tensor:
+        """(sample,) bool: which samples of `captured`, of pool "all", are attention sinks at a block."""
+        found = captured.position == 0
+        if self.sinks is not None:
+            found = found | (captured.at(layer).norm(dim=-1) > self.sinks.norm_limit[layer].cpu())
+        return found
 
     def _read(
         self, conversation: Conversation, pool: Pool, reply: Reply | Sequence[int] | None, index: int

@@ -1,0 +1,184 @@
+"""greenroom who: which character wrote a reply?"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenroom.cli import options
+from greenroom.cli.show import print_json, print_rows
+
+if TYPE_CHECKING:
+    from greenroom.reader.posterior import Posterior
+
+
+class By(StrEnum):
+    sentence = "sentence"
+    turn = "turn"
+
+
+def who(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILES…", help="Transcripts: files, folders, or - for standard input.", show_default=False
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Judge this reply instead of a file.", show_default=False)] = None,
+    user: Annotated[
+        str | None, typer.Option(help="With --text: the message that it answers.", show_default=False)
+    ] = None,
+    contexts: Annotated[
+        str, typer.Option(metavar="roles|all|FILE", help="Rival contexts; a YAML list of name, instruction, agentic.")
+    ] = "all",
+    prior: Annotated[
+        str, typer.Option(metavar="classes|flat|FILE", help="Prior: by class, equal, or YAML weights by name.")
+    ] = "classes",
+    turn: Annotated[
+        int | None,
+        typer.Option(min=1, help="The assistant turn to judge, from 1 [default: the last].", show_default=False),
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Read it after all that was said before (explains the gain away).")
+    ] = False,
+    by: Annotated[
+        By | None, typer.Option(help="Also show the posterior after every sentence, or turn.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Contexts shown.")] = 5,
+    reader: Annotated[str, typer.Option(help="The small model that reads.", metavar="MODEL")] = "smollm2",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
+            show_default=False,
+        ),
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="The reader itself wrote the text, so its calibration holds.")
+    ] = False,
+    no_prune: Annotated[
+        bool, typer.Option("--no-prune", help="Read every token under every context (slower).")
+    ] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Measure how well it tells 31 roles, or the library, apart.")
+    ] = False,
+    replies: Annotated[int, typer.Option(min=2, help="With --validate: how many replies to make.")] = 310,
+    tokens: Annotated[int, typer.Option(min=1, help="With --validate: tokens of each.")] = 40,
+    paraphrases: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --validate: of each context [default: all of them].", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --validate: run folder, new or to resume.", show_default=False)
+    ] = None,
+    seed: options.Seed = 0,
+    plain: options.Plain = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say which character wrote a reply: the default assistant, a role, or a text that nobody speaks.
+
+    The reader's own likelihood of the reply under each context gives P(context | text), and the gain in bits a token over
+    an empty system message. In a file the last assistant turn of each conversation is judged. --json prints one object a
+    line for each conversation, in input order; records that cannot be judged go to standard error.
+
+    \b
+    Examples:
+      greenroom who --text "Arr, the sea be my only home." --user "Where do you live?"
+      greenroom who chat.json --by turn
+      greenroom who logs.jsonl --contexts roles --json
+      greenroom who chat.json --contexts mine.yaml --turn 3 --by sentence
+      greenroom who --validate --contexts roles
+    """
+    if validate:
+        _validate(reader, contexts, replies, tokens, paraphrases, seed=seed, out=out, plain=plain, as_json=as_json)
+        return
+    if (text is None) == (not files):
+        raise typer.BadParameter("give either FILES or --text; see --validate for how well this works")
+    if user is not None and text is None:
+        raise typer.BadParameter("--user goes with --text; a file holds its own user messages")
+    from greenroom.errors import ConversationError
+    from greenroom.reader.posterior import identify, question
+    from greenroom.reader.transcripts import Broken, Transcript, read_transcripts
+
+    if text is None:
+        transcripts: Any = read_transcripts(files or (), format=format)
+    else:
+        said: Any = [] if user is None else [{"role": "user", "content": user}]
+        transcripts = [Transcript("text", 0, [*said, {"role": "assistant", "content": text}])]
+    asked = question(
+        reader, contexts=contexts, prior=prior, turn=turn, history=history, by=None if by is None else by.value, own=own,
+        prune=not no_prune,
+    )  # fmt: skip
+    judged = 0
+    for one in identify(asked, transcripts):
+        if isinstance(one, Broken):
+            print(f"not read: {one}", file=sys.stderr)
+            continue
+        judged += 1
+        if as_json:
+            _print_line(one.as_dict(top))
+        else:
+            _print_posterior(one, top, plain)
+    if not judged:
+        raise ConversationError("no conversation could be judged; see the lines above, or judge bare text with --text")
+
+
+def _print_line(record: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
+
+
+def _print_posterior(one: Posterior, top: int, plain: bool) -> None:
+    typer.echo(
+        f"{one.source} {one.index}, turn {one.turn}: agentic {one.agentic_mass:.2f}, none of these "
+        f"{one.none_of_these:.2f}{'' if one.calibrated else ', uncalibrated'}"
+    )
+    rows = [
+        (
+            estimate.context, f"{estimate.probability:.3f}", f"{estimate.bits_per_token:+.2f}",
+            "–" if estimate.low is None or estimate.high is None else f"{estimate.low:+.2f} to {estimate.high:+.2f}",
+        )
+        for estimate in one.top(top)
+    ]  # fmt: skip
+    print_rows(("context", "probability", "bits a token", "over paraphrases"), rows, plain=plain)
+    if one.steps:
+        steps = [
+            (
+                str(number if one.by == "sentence" else step.turn), step.top(1)[0].context,
+                f"{step.top(1)[0].probability:.2f}", f"{step.none_of_these:.2f}", f"{step.agentic_mass:.2f}", step.text[:60],
+            )
+            for number, step in enumerate(one.steps, start=1)
+        ]  # fmt: skip
+        print_rows(
+            (str(one.by), "most probable", "probability", "none of these", "agentic", "text"), steps, plain=plain
+        )
+
+
+def _validate(
+    reader: str, contexts: str, replies: int, tokens: int, paraphrases: int | None, *, seed: int, out: Path | None,
+    plain: bool, as_json: bool,
+) -> None:  # fmt: skip
+    if contexts not in ("roles", "all"):
+        raise typer.BadParameter("--validate knows --contexts roles (31 of them) and all (the library)")
+    from greenroom.reader.posterior_validation import validate
+    from greenroom.runs.progress import terminal_progress
+
+    result = validate(
+        reader, design="roles" if contexts == "roles" else "all", replies=replies, tokens=tokens,
+        paraphrases=paraphrases, seed=seed, out=out, progress=terminal_progress(plain=plain),
+    )  # fmt: skip
+    if as_json:
+        print_json(result.as_dict())
+        return
+    print_rows(("measure", "estimate", "low", "high", "n"), result.rows(), plain=plain)
+    found = result.calibration
+    rows = [
+        (str(length), f"{temperature:.2f}", "–" if error is None else f"{error:.3f}")
+        for length, temperature, error in zip(found.lengths, found.temperatures, found.errors, strict=True)
+    ]
+    print_rows(("tokens", "temperature", "calibration error"), rows, plain=plain)

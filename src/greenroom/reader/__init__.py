@@ -1,0 +1,1 @@
+"""A small model reads the conversations of any model and follows their character."""

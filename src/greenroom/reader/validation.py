@@ -1,0 +1,260 @@
+"""How well a reader reads: a labelled set that it makes itself, read cold, compared within the same questions.
+
+Default, role-played, jailbroken, steered and merely restyled replies to the same questions, none of which made the axis;
+the roles are those left out of it. Everything is read after the question alone, so that what is told apart is in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from greenroom.conversation import Conversation
+from greenroom.directions import assistant_axis
+from greenroom.directions.rollouts import TEMPERATURE, TOP_P, instructed
+from greenroom.measures.intervals import Array, Interval, auc, bootstrap_mean, wilson
+from greenroom.personas import Question, Role, library
+from greenroom.reader.axis import cold_tokens
+from greenroom.reader.reader import Reader, load_reader
+from greenroom.reader.verdicts import judge
+from greenroom.runs.progress import Progress
+from greenroom.runs.run import Run, StageResult, open_run
+from greenroom.subject import Reply, Subject
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LENGTHS = (40, 150)
+KINDS = ("role", "jailbreak", "steered", "style")
+STRENGTH = -3.0  # sd along the hot axis, for the steered replies
+TURNS = 12  # of a conversation put together from replies, for the verdicts
+CONVERSATIONS = 400
+STAGES = {"replies": "Replies of every kind", "reading": "Reading them cold"}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """measures: name → estimate with interval. `auc.<kind>.<length>` is of default replies against a kind, mean over
+    questions; .5 is chance, and what `auc.style` should be. path: the run folder."""
+
+    measures: dict[str, Interval]
+    path: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"path": str(self.path)} | {name: found._asdict() for name, found in self.measures.items()}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Rows of text: measure, estimate, low, high, n."""
+        return [
+            (name, *("–" if value is None else f"{value:.3f}" for value in found[:3]), str(found.n))
+            for name, found in self.measures.items()
+        ]  # fmt: skip
+
+
+@cache
+def stimuli() -> dict[str, list[str]]:
+    return yaml.safe_load((Path(__file__).parent / "stimuli" / "validation.yaml").read_text(encoding="utf-8"))
+
+
+def validate(
+    reader: Reader | Subject | str = "smollm2",
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Makes the labelled set, reads it, and reports AUCs by kind, length and domain, what fools the reader, and how often
+    verdicts are right. Takes some minutes; the same call goes on where a killed one stopped."""
+    loaded = load_reader(reader)
+    shown = progress or Progress()
+    shown.plan(STAGES)
+    subject = loaded.subject
+    with open_run(
+        out, kind="read-validation", subject_name=subject.name, fingerprint=subject.fingerprint,
+        config={"quick": quick, "axis": loaded.axis.name, "lengths": list(LENGTHS)}, seed=seed, progress=shown,
+    ) as run:  # fmt: skip
+        if run.finished:
+            return Validation({name: Interval(**found) for name, found in run.results("reading").items()}, run.path)
+        run.stage("replies", lambda: StageResult(tables={"replies": _make(loaded, quick, seed, run)}))
+        run.stage("reading", lambda: _measure(loaded, run.table("replies"), seed))
+        found = run.results("reading")
+        run.finish({"reader": subject.name, "measures": found})
+    return Validation({name: Interval(**one) for name, one in found.items()}, run.path)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One reply to be made: its kind, the question it answers, and the conversation that asks for it."""
+
+    kind: str
+    label: str
+    question: Question
+    conversation: Conversation
+
+
+def design(reader: Reader, quick: bool) -> list[Asked]:
+    """Who answers what. Questions that made the axis are left out, and of the roles only those left out of it are used."""
+    used = set(reader.axis.recipe.get("questions", ()))
+    topics: dict[str, list[Question]] = {}
+    for question in library.questions():
+        if question.id not in used:
+            topics.setdefault(question.topic, []).append(question)
+    questions = [question for group in topics.values() for question in group[: 1 if quick else 2]]
+    reserved = set(reader.axis.recipe.get("reserved", ()))
+    roles: Sequence[Role] = [role for role in library.roles() if role.name in reserved] or library.roles()[::15]
+    texts, defaults = stimuli(), library.default_instructions()
+    asked: list[Asked] = []
+    for number, question in enumerate(questions):
+        for index in range(2 if quick else 4):
+            asked.append(
+                Asked(
+                    "default",
+                    str(index),
+                    question,
+                    instructed(defaults[(number + index) % len(defaults)], question.text),
+                )
+            )
+        for index in range(3 if quick else len(roles)):
+            role = roles[(number + index) % len(roles)]
+            text = role.instructions[number % len(role.instructions)]
+            asked.append(Asked("role", role.name, question, instructed(text, question.text)))
+        for index in range(2 if quick else 3):
+            which = (number + 2 * index) % len(texts["jailbreaks"])
+            said = texts["jailbreaks"][which].format(question=question.text)
+            asked.append(Asked("jailbreak", str(which), question, instructed("", said)))
+            which = (number + 2 * index) % len(texts["styles"])
+            asked.append(Asked("style", str(which), question, instructed(texts["styles"][which], question.text)))
+            asked.append(Asked("steered", str(STRENGTH), question, instructed(defaults[index], question.text)))
+    return asked
+
+
+def _make(reader: Reader, quick: bool, seed: int, run: Run) -> pl.DataFrame:
+    import polars as pl
+
+    subject, asked = reader.subject, design(reader, quick)
+    edit = assistant_axis(subject).steer(STRENGTH)
+    made: list[Reply | None] = [None] * len(asked)
+    for steered in (False, True):
+        rows = [row for row, one in enumerate(asked) if (one.kind == "steered") == steered]
+        replies = subject.generate(
+            [asked[row].conversation for row in rows], max_new_tokens=max(LENGTHS), temperature=TEMPERATURE, top_p=TOP_P,
+            seed=seed, interventions=(edit,) if steered else (), progress=run.advance,
+        )  # fmt: skip
+        for row, reply in zip(rows, replies, strict=True):
+            made[row] = reply
+    there = [(one, reply) for one, reply in zip(asked, made, strict=True) if reply is not None and reply.tokens]
+    return pl.DataFrame(
+        {
+            "kind": [one.kind for one, _ in there],
+            "label": [one.label for one, _ in there],
+            "question": [one.question.id for one, _ in there],
+            "domain": [one.question.topic for one, _ in there],
+            "asked": [one.question.text for one, _ in there],
+            "reply": [reply.text for _, reply in there],
+            "tokens": [list(reply.tokens) for _, reply in there],
+        }
+    )
+
+
+def _measure(reader: Reader, replies: pl.DataFrame, seed: int) -> StageResult:
+    import polars as pl
+
+    projected = cold_tokens(reader.subject, reader.axis, replies["asked"].to_list(), replies["tokens"].to_list())
+    scale = reader.axis.scale()
+    read = [(row - scale.reply_mean) / scale.reply_sd for row in projected]
+    columns = {f"axis_sd_{length}": [_mean(row[:length], length) for row in read] for length in LENGTHS}
+    frame = replies.drop("tokens").with_columns(
+        pl.Series("n_tokens", [len(row) for row in read]),
+        pl.Series("axis_sd", [_mean(row, 1) for row in read]),
+        *(pl.Series(name, values, dtype=pl.Float64) for name, values in columns.items()),
+    )
+    measures = aucs(frame, seed) | fooled(frame) | verdict_rates(frame, seed)
+    return StageResult(
+        tables={"readings": frame}, results={name: found._asdict() for name, found in measures.items()}
+    )  # fmt: skip
+
+
+def _mean(row: Array, shortest: int) -> float | None:
+    """The mean of a reply's tokens; None for a reply that does not reach the length asked."""
+    return float(np.nanmean(row)) if len(row) >= shortest and not np.isnan(row).all() else None
+
+
+def aucs(frame: pl.DataFrame, seed: int = 0) -> dict[str, Interval]:
+    """AUC of default replies against each kind within a question, mean over questions, by length and by domain."""
+    found = {}
+    for length in LENGTHS:
+        for kind in KINDS:
+            found[f"auc.{kind}.{length}"] = _within(frame, f"axis_sd_{length}", [kind], seed)
+        found[f"auc.all.{length}"] = _within(frame, f"axis_sd_{length}", ["role", "jailbreak", "steered"], seed)
+    for (domain,), part in frame.group_by("domain", maintain_order=True):
+        found[f"auc.domain.{domain}"] = _within(part, "axis_sd", ["role", "jailbreak", "steered"], seed)
+    return found
+
+
+def _within(frame: pl.DataFrame, column: str, kinds: Sequence[str], seed: int) -> Interval:
+    values: list[float] = []
+    for _, part in frame.drop_nulls(column).group_by("question", maintain_order=True):
+        default = part.filter(part["kind"] == "default")[column]
+        others = part.filter(part["kind"].is_in(kinds))[column]
+        if len(default) and len(others):
+            values.append(auc(default.to_numpy(), others.to_numpy()))
+    return bootstrap_mean(values, seed=seed)
+
+
+def fooled(frame: pl.DataFrame) -> dict[str, Interval]:
+    """What else moves the reading, sd: the effect of another character alone and after length and topic are regressed out,
+    that of a doubled length, that of style, and how much topics differ. Errors are clustered by question."""
+    import statsmodels.api as sm
+
+    data = frame.drop_nulls("axis_sd")
+    kind, domain = data["kind"].to_numpy(), data["domain"].to_numpy()
+    names, clusters = np.unique(data["question"].to_numpy(), return_inverse=True)
+    away = np.isin(kind, ["role", "jailbreak", "steered"]).astype(float)
+    columns = [np.ones(len(kind)), away, (kind == "style").astype(float)]
+    length = np.log2(data["n_tokens"].to_numpy().astype(float))
+    topics = [(domain == name).astype(float) for name in np.unique(domain)[1:]]
+    values = data["axis_sd"].to_numpy()
+
+    def effects(design: list[Array]) -> list[Interval]:
+        fit = sm.OLS(values, np.column_stack(design)).fit(cov_type="cluster", cov_kwds={"groups": clusters})
+        return [
+            Interval(float(estimate), float(low), float(high), len(names))
+            for estimate, (low, high) in zip(fit.params, fit.conf_int(), strict=True)
+        ]
+
+    raw, full = effects(columns), effects([*columns, length, *topics])
+    means = [values[domain == name].mean() for name in np.unique(domain)]
+    return {
+        "effect.away": raw[1],
+        "effect.away.partial": full[1],
+        "effect.style.partial": full[2],
+        "effect.doubled_length.partial": full[3],
+        "effect.topics.sd": Interval(float(np.std(means, ddof=1)), None, None, len(means)),
+    }
+
+
+def verdict_rates(frame: pl.DataFrame, seed: int = 0) -> dict[str, Interval]:
+    """Share of conversations put together from replies that raise an alarm: all default (a false alarm), and with another
+    character from the middle on. Turns are read by themselves, so that such a conversation is as good as a real one."""
+    rng = np.random.default_rng(seed)
+    there = frame.drop_nulls("axis_sd")
+    pools = {
+        kind: there.filter(there["kind"] == kind)["axis_sd"].to_numpy() for kind in ("default", "role", "jailbreak")
+    }
+    result = {}
+    for kind, pool in pools.items():
+        if not len(pool) or not len(pools["default"]):
+            continue
+        alarms = 0
+        for _ in range(CONVERSATIONS):
+            first, second = rng.choice(pools["default"], TURNS // 2), rng.choice(pool, TURNS - TURNS // 2)
+            alarms += judge(np.concatenate([first, second]).tolist()).verdict in ("drifting", "departed", "returned")
+        result["alarms." + ("false" if kind == "default" else kind)] = wilson(alarms, CONVERSATIONS)
+    return result
