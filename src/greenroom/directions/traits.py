@@ -1,139 +1,132 @@
 """Trait vectors: the mean activation of replies under one pole's instructions minus that under the other's
 (Persona Vectors, arXiv 2507.21509), with the block chosen and the AUC computed on questions apart.
+
+Every vector brings its evidence (`evidence`) and, where no Python checker scores the trait, the ruler that its effect
+is measured with: a second vector, made of the held-out questions' replies read cold (`rulers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from greenroom.directions.direction import Calibration, Direction, SignTest, unit
-from greenroom.directions.rollouts import (
-    Rollouts,
-    calibrations,
-    default_token_projections,
-    instructed,
-    readable_layers,
-    roll_out,
+from greenroom.directions.contrast import (
+    Filter,
+    cross_projected,
+    earliest,
+    method_named,
+    selection_auc,
+    shown_by_projection,
+    shown_by_score,
+    units,
 )
-from greenroom.measures.intervals import Interval, bootstrap_mean_auc
+from greenroom.directions.direction import Calibration, Direction, SignTest
+from greenroom.directions.evidence import evidence, neighbours
+from greenroom.directions.poles import (
+    PLACEMENT,
+    QUESTIONS,
+    REPEATS,
+    TOKENS,
+    UNRELIABLE,
+    Placement,
+    Poles,
+    default_prompts,
+    play_poles,
+    pole_auc,
+    read_at,
+    read_cold,
+    wording,
+)
+from greenroom.directions.rollouts import calibrations, default_token_projections, readable_layers
+from greenroom.directions.rulers import ruler_of, store_ruler
+from greenroom.errors import DirectionError
+from greenroom.measures.intervals import Interval
 from greenroom.personas import Trait, library
+from greenroom.personas.checkers import checker
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
-# A vector whose AUC interval reaches this is saved as unreliable (docs/directions.md).
-UNRELIABLE = 0.6
+# The name that the trait profile knows it by.
+held_out_auc = pole_auc
 
-
-@dataclass(frozen=True)
-class Poles:
-    """Replies of one trait's two poles. Labels are arrays over replies: positive (bool), question (index), held_out (bool)."""
-
-    values: Tensor  # (layer, reply, hidden)
-    layers: tuple[int, ...]
-    positive: np.ndarray
-    question: np.ndarray
-    held_out: np.ndarray
-    rollouts: Rollouts
-
-    def part(self, held_out: bool | None = None) -> Poles:
-        """The replies to held-out questions, or those to the others."""
-        if held_out is None:
-            return self
-        rows = self.held_out == held_out
-        index = torch.from_numpy(rows)
-        return Poles(
-            self.values[:, index],
-            self.layers,
-            self.positive[rows],
-            self.question[rows],
-            self.held_out[rows],
-            self.rollouts,
-        )
-
-    def difference(self) -> Tensor:
-        """(layer, hidden): mean of the positive replies minus mean of the negative."""
-        positive = torch.from_numpy(self.positive)
-        return self.values[:, positive].mean(dim=1) - self.values[:, ~positive].mean(dim=1)
-
-
-def play_poles(
-    subject: Subject,
-    traits: Sequence[Trait],
-    *,
-    layers: Sequence[int],
-    questions: int,
-    held_out_questions: int,
-    tokens: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> list[Poles]:
-    """Both poles of each trait answer the same questions, all instruction pairs in turn; one call for all traits."""
-    prompts, labels = [], []
-    for index, trait in enumerate(traits):
-        asked = [q for q in trait.questions if not q.held_out][:questions]
-        asked += [q for q in trait.questions if q.held_out][:held_out_questions]
-        for number, question in enumerate(asked):
-            # Every question meets a different pair, and every pair about equally many questions.
-            for repeat in range(1 if len(asked) >= len(trait.pairs) else -(-len(trait.pairs) // len(asked))):
-                pair = trait.pairs[(number + repeat * len(asked)) % len(trait.pairs)]
-                for positive in (True, False):
-                    prompts.append(instructed(pair.positive if positive else pair.negative, question.text))
-                    labels.append((index, positive, number, question.held_out))
-    rollouts = roll_out(subject, prompts, layers, max_new_tokens=tokens, seed=seed, progress=progress)
-    kept = np.array([labels[row] for row in rollouts.kept], dtype=int)
-    result = []
-    for index in range(len(traits)):
-        rows = kept[:, 0] == index
-        result.append(
-            Poles(rollouts.values[:, torch.from_numpy(rows)], rollouts.layers, kept[rows, 1].astype(bool), kept[rows, 2],
-                  kept[rows, 3].astype(bool), rollouts)
-        )  # fmt: skip
-    return result
+# A filter that leaves fewer replies of a pole than this is not applied: a vector of five replies is worse than one of
+# thirty of which some are off.
+FEWEST = 8
+FILTERS = ("auto", "checker", "projection", "none")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A block chosen on selection questions, and the AUC there on held-out ones."""
+    """A block chosen on selection questions, and the AUC there on held-out ones.
+
+    selection: (layer,) cross-fitted AUC on the selection questions. vectors: (layer, hidden) unit, from all of these.
+    shown: (reply,) which of the selection replies the vectors are made of; filter: the rule that chose them.
+    """
 
     layer: int
     auc: Interval
     selection: np.ndarray
+    vectors: Tensor
+    shown: np.ndarray
+    filter: str
 
 
-def choose_layer(poles: Poles, seed: int) -> Chosen:
-    """Vector and block from the questions that are not held out (leave-one-question-out), AUC from those that are."""
+def choose_layer(
+    poles: Poles, seed: int, *, method: str = "mean", filter: Filter = "none", trait: str | None = None
+) -> Chosen:
+    """Vector and block from the questions that are not held out (cross-fitted over questions), AUC from those that are.
+
+    The block is the earliest within one standard error of the best. filter: which of the selection replies make the
+    vector; held-out replies are never filtered. trait: whose checker the filter may use.
+    """
+    _, make, _ = method_named(method)
     fit = poles.part(held_out=False)
-    values, scores = fit.values.numpy(), []
-    for question in np.unique(fit.question):
-        test = fit.question == question
-        if not (fit.positive[test].any() and (~fit.positive[test]).any()):
-            continue
-        rest = ~test
-        vector = values[:, rest & fit.positive].mean(axis=1) - values[:, rest & ~fit.positive].mean(axis=1)
-        projected = np.einsum("lnd,ld->ln", values[:, test], vector)
-        high, low = projected[:, fit.positive[test]], projected[:, ~fit.positive[test]]
-        scores.append((high[:, :, None] > low[:, None, :]).mean(axis=(1, 2)))
-    stacked = np.stack(scores)
-    mean, error = stacked.mean(axis=0), stacked.std(axis=0) / np.sqrt(max(1, len(stacked) - 1))
-    index = int(np.flatnonzero(mean >= mean.max() - error[int(mean.argmax())])[0])
+    values = fit.values.numpy()
+    projected = cross_projected(values, fit.positive, fit.question, fit.pair, make)
+    index = earliest(*selection_auc(projected, fit.positive, fit.question))
+    rule, shown = _filtered(fit, projected[index], filter, trait)
+    if not shown.all():
+        projected = cross_projected(values, fit.positive, fit.question, fit.pair, make, used=shown)
+        index = earliest(*selection_auc(projected, fit.positive, fit.question))
+    areas, _ = selection_auc(projected, fit.positive, fit.question)
+    made = units(make(values[:, shown], fit.positive[shown], fit.pair[shown])).astype(np.float32)
+    if not np.isfinite(made).all() or not (np.linalg.norm(made, axis=-1) > 0.5).all():
+        raise DirectionError("the replies to be contrasted do not differ at all; use other questions or more of them")
+    vectors = torch.from_numpy(made)
     held = poles.part(held_out=True)
-    projected = (held.values[index] @ fit.difference()[index]).numpy()
-    return Chosen(poles.layers[index], held_out_auc(projected, held, seed), mean)
+    found = pole_auc((held.values[index] @ vectors[index]).numpy(), held, seed)
+    return Chosen(poles.layers[index], found, areas, vectors, shown, rule)
 
 
-def held_out_auc(projected: np.ndarray, poles: Poles, seed: int) -> Interval:
-    """AUC of positive over negative replies, interval by resampling questions. projected: (reply,)."""
-    one_group = [0] * int((~poles.positive).sum())
-    return bootstrap_mean_auc(
-        projected[poles.positive], projected[~poles.positive], one_group,
-        positive_clusters=poles.question[poles.positive].tolist(), negative_clusters=poles.question[~poles.positive].tolist(),
-        resample_groups=False, seed=seed,
-    )  # fmt: skip
+def _filtered(fit: Poles, projected: np.ndarray, filter: Filter, trait: str | None) -> tuple[str, np.ndarray]:
+    """The rule that was applied and which replies it keeps."""
+    everything = np.ones(len(fit.positive), dtype=bool)
+    check = checker(trait) if trait is not None else None
+    if filter not in FILTERS:
+        raise DirectionError(f"unknown filter {filter!r}; expected {', '.join(FILTERS)}")
+    if filter == "checker" and check is None:
+        raise DirectionError(f"no checker scores {trait}; use the filter projection or none")
+    if filter == "none":
+        return "none", everything
+    if check is not None and filter in ("auto", "checker"):
+        rule, shown = "checker", shown_by_score(np.array([check(text) for text in fit.texts]), fit.positive, fit.pair)
+    else:
+        rule, shown = "projection", shown_by_projection(projected, fit.positive)
+    if min((shown & fit.positive).sum(), (shown & ~fit.positive).sum()) < FEWEST:
+        return f"none ({rule} would leave fewer than {FEWEST} replies of a pole)", everything
+    return rule, shown
+
+
+@dataclass(frozen=True)
+class Built:
+    """A trait's direction, and the ruler of its effect: None where a checker scores the trait or replies were too few."""
+
+    direction: Direction
+    ruler: Direction | None
 
 
 def trait_directions(
@@ -142,56 +135,123 @@ def trait_directions(
     all_poles: Sequence[Poles],
     *,
     seed: int,
+    method: str = "mean",
+    filter: Filter = "auto",
     progress: Progress | None = None,
 ) -> list[Direction]:
     """Calibrated directions of several traits; default replies are generated once for all of them."""
-    chosen = [choose_layer(poles, seed) for poles in all_poles]
-    vectors = [
-        dict(zip(poles.layers, unit(poles.part(held_out=False).difference()), strict=True)) for poles in all_poles
+    built = build(subject, traits, all_poles, seed=seed, method=method, filter=filter, rulers=False, progress=progress)
+    return [one.direction for one in built]
+
+
+def build(
+    subject: Subject,
+    traits: Sequence[Trait],
+    all_poles: Sequence[Poles],
+    *,
+    seed: int,
+    method: str = "mean",
+    filter: Filter = "auto",
+    rulers: bool = True,
+    progress: Progress | None = None,
+) -> list[Built]:
+    """`trait_directions` with the rulers of those that no checker scores."""
+    pool, _, described = method_named(method)
+    read = [read_at(subject, poles, pool) for poles in all_poles]
+    chosen = [
+        choose_layer(poles, seed, method=method, filter=filter, trait=trait.name)
+        for trait, poles in zip(traits, read, strict=True)
     ]
-    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    tokens = default_token_projections(
-        subject, {trait.name: of for trait, of in zip(traits, vectors, strict=True)},
-        [prompts[index] for index in order], seed=seed, progress=progress,
-    )  # fmt: skip
-    result = []
-    for trait, poles, found, of in zip(traits, all_poles, chosen, vectors, strict=True):
-        held = poles.part(held_out=True)
-        projected = (held.values[poles.layers.index(found.layer)] @ of[found.layer]).numpy()
-        towards, away = float(projected[held.positive].mean()), float(projected[~held.positive].mean())
-        if towards <= away:
-            # The held-out replies do not follow the vector: the sign is then that of the replies it was made from.
-            fit = poles.part(held_out=False)
-            made = (fit.values[poles.layers.index(found.layer)] @ of[found.layer]).numpy()
-            towards, away = float(made[fit.positive].mean()), float(made[~fit.positive].mean())
+    # No two of the names below are equal: a trait's name has no space.
+    vectors: dict[str, dict[int, Tensor]] = {
+        trait.name: dict(zip(poles.layers, found.vectors, strict=True))
+        for trait, poles, found in zip(traits, read, chosen, strict=True)
+    }
+    reread = [read_cold(subject, poles.part(held_out=True)) for poles in all_poles]
+    cold = {
+        trait.name: ruler_of(poles)
+        for trait, poles in zip(traits, reread, strict=True)
+        if rulers and checker(trait.name) is None
+    }
+    vectors |= {f"{name} ruler": {ruler.layer: ruler.vector} for name, ruler in cold.items()}
+    tokens = default_token_projections(subject, vectors, default_prompts(seed), seed=seed, progress=progress)
+    made: list[Direction] = []
+    for trait, poles, seen, found in zip(traits, all_poles, read, chosen, strict=True):
+        of = vectors[trait.name]
         scale: dict[int, Calibration] = calibrations(tokens[trait.name]) if trait.name in tokens else {}
-        result.append(
-            Direction(
-                name=trait.name, kind="trait", layer=found.layer, vectors=of, calibration=scale, subject=subject.name,
-                fingerprint=subject.fingerprint, sign_test=SignTest(trait.positive, trait.negative, towards, away),
-                recipe={"method": "difference of means over reply tokens (arXiv 2507.21509)", "reading": "hot",
-                        "replies": len(poles.positive), "pairs": len(trait.pairs), "seed": seed},
-                validity={"auc": found.auc.estimate, "auc_low": found.auc.low, "auc_high": found.auc.high, "n": len(held.positive)},
-                reliable=found.auc.low is not None and found.auc.low > UNRELIABLE,
-            )
+        kept = Direction(
+            name=trait.name if method == "mean" else f"{trait.name}.{method}", kind="trait", layer=found.layer,
+            vectors=of, calibration=scale, subject=subject.name, fingerprint=subject.fingerprint,
+            sign_test=_sign(trait, seen, found, of[found.layer]),
+            recipe={"method": described, "reading": "hot", "trait": trait.name, "wording": wording(trait),
+                    "instruction_in": poles.placement, "replies": len(poles.positive), "pairs": len(trait.pairs), "filter": found.filter,
+                    "filtered_share": float(1 - found.shown.mean()), "seed": seed},
+            validity={"auc": found.auc.estimate, "auc_low": found.auc.low, "auc_high": found.auc.high,
+                      "n": int(poles.held_out.sum())},
+            reliable=found.auc.low is not None and found.auc.low > UNRELIABLE,
         )  # fmt: skip
+        made.append(kept)
+    others = neighbours(subject, made)
+    result = []
+    for trait, kept, seen, found, bare in zip(traits, made, read, chosen, reread, strict=True):
+        told = evidence(kept, seen, bare, found.selection, others, seed)
+        ruler = None
+        if trait.name in cold:
+            recipe = {key: kept.recipe[key] for key in ("trait", "wording", "seed")}
+            ruler = cold[trait.name].direction(
+                trait.name, trait.positive, trait.negative, subject, tokens.get(f"{trait.name} ruler"), recipe
+            )
+        result.append(Built(replace(kept, validity={**kept.validity, **told}), ruler))
     return result
 
 
-def trait_vector(subject: Subject, trait: Trait | str, *, seed: int = 0, progress: Progress | None = None) -> Direction:
-    """A trait's direction: shipped or stored if there is one for these weights, else built from 10 + 5 questions and stored."""
+def _sign(trait: Trait, poles: Poles, found: Chosen, vector: Tensor) -> SignTest:
+    """Mean projections of the two poles' held-out replies; of those that made the vector where these do not follow it."""
+    index = poles.layers.index(found.layer)
+    towards = away = 0.0
+    for part in (poles.part(held_out=True), poles.part(held_out=False).only(found.shown)):
+        projected = (part.values[index] @ vector).numpy()
+        towards, away = float(projected[part.positive].mean()), float(projected[~part.positive].mean())
+        if towards > away:
+            break
+    return SignTest(trait.positive, trait.negative, towards, away)
+
+
+def trait_vector(
+    subject: Subject,
+    trait: Trait | str,
+    *,
+    seed: int = 0,
+    method: str = "mean",
+    filter: Filter = "auto",
+    placement: Placement = PLACEMENT,
+    questions: int = QUESTIONS,
+    tokens: int = TOKENS,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> Direction:
+    """A trait's direction: shipped or stored if there is one of this wording for these weights, else built and stored.
+
+    method: `mean`, `last`, `pca` or `logistic`; all but the first are stored as NAME.METHOD. filter: which replies
+    make the vector, by `checker` (a pair must score apart), by `projection` (a reply must lie on its pole's side of
+    the middle, on a vector of other questions), `auto` (the checker if there is one) or `none`. again: build it anew.
+    Raises DirectionError where the poles' replies do not differ.
+    """
     from greenroom.directions.stored import store, stored
 
+    method_named(method)
     wanted = library.trait(trait) if isinstance(trait, str) else trait
-    found = stored(subject, wanted.name) if isinstance(trait, str) else None
-    if found is not None:
+    name = wanted.name if method == "mean" else f"{wanted.name}.{method}"
+    found = None if again else stored(subject, name)
+    # A direction that does not say its wording is older than this rule, and of the library.
+    if found is not None and found.recipe.get("wording", wording(wanted)) == wording(wanted):
         return found
     poles = play_poles(
-        subject, [wanted], layers=readable_layers(subject), questions=10, held_out_questions=5, tokens=32, seed=seed,
-        progress=progress,
+        subject, [wanted], layers=readable_layers(subject), questions=questions, held_out_questions=questions,
+        tokens=tokens, seed=seed, placement=placement, repeats=REPEATS, progress=progress,
     )  # fmt: skip
-    direction = trait_directions(subject, [wanted], poles, seed=seed)[0]
-    if isinstance(trait, str):
-        store(direction)
-    return direction
+    built = build(subject, [wanted], poles, seed=seed, method=method, filter=filter)[0]
+    store(built.direction)
+    if built.ruler is not None:
+        store_ruler(built.ruler)
+    return built.direction
