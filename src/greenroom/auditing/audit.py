@@ -49,7 +49,7 @@ class Size:
     questions: int | None
 
 
-FULL = Size(1, None, 32, 200, None, 6, 24, 8, 20, None, None)
+FULL = Size(1, None, 24, 200, None, 5, 24, 8, 16, None, None)
 QUICK = Size(4, 6, 24, 48, 6, 4, 16, 3, 16, 3, 3)
 
 
@@ -161,7 +161,7 @@ class _Stages:
         validation = validate_axis(performance, cast, seed=self.seed)
         axis = draft_axis(self.subject, performance, cast, validation, seed=self.seed)
         reading = cold_reading(self.subject, performance, axis, every=COLD_EVERY, progress=self._share(0.9, 1.0))
-        floor_replies = self.size.calibration_replies // 2
+        floor_replies = self.size.calibration_replies // 4
         tokens = rollout_token_projections(
             self.subject, axis.vectors, performance.rollouts, replies=floor_replies, seed=self.seed
         )

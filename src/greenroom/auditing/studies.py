@@ -1,0 +1,81 @@
+"""What the separate studies of persona space (archetypes, behavioural map) share: the block they read, and their words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenroom.auditing.sentences import listed, said
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from greenroom.directions import Direction
+    from greenroom.subject import Subject
+
+
+def opened(model: str | Subject, **how: Any) -> Subject:
+    """The subject itself, or the one of that name; one that cannot hold a conversation is refused at once."""
+    from greenroom.subject import Subject, load
+
+    subject = model if isinstance(model, Subject) else load(model, **how)
+    subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
+    return subject
+
+
+def reading_block(subject: Subject, axis: Direction | None = None) -> tuple[int, Direction | None]:
+    """The block of the assistant axis (the one given, else the stored one), else two thirds of the way up."""
+    from greenroom.directions import stored
+
+    axis = axis or stored(subject, "assistant_axis")
+    return (axis.layer if axis is not None else 2 * subject.layers // 3), axis
+
+
+def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFrame) -> dict[str, str]:
+    """The findings of a search in words."""
+    factors = archetypes.filter(archetypes["method"] == "factor")
+    stable = factors.filter(factors["stable"])
+    number = found["n_factors"]
+    parts = [
+        said("archetypes_factors", model=model, n=number, stable=found["stable_factors"], explained=100 * found["explained"])
+        if number
+        else said("archetypes_no_factors", model=model)
+    ]
+    if found["n_clusters"]:
+        parts.append(
+            said("archetypes_clusters", n=found["n_clusters"], stable=found["stable_clusters"], rand=found["kinds_rand"],
+                 p=found["kinds_rand_p"])
+        )  # fmt: skip
+    else:
+        parts.append(said("archetypes_continuum", roles=found["n_roles"]))
+    near = stable.filter(stable["jungian_p"] <= 0.05) if stable.height else stable
+    if found["explained_jungian"] is not None:
+        parts.append(said("archetypes_jungian", explained=100 * found["explained_jungian"], n=near.height, of=stable.height))
+    headline = said("archetypes_headline" if stable.height else "archetypes_headline_none", model=model, n=stable.height)
+    return {"headline": headline, "archetypes": " ".join(parts)}
+
+
+def behaviour_sentences(model: str, found: dict[str, Any]) -> dict[str, str]:
+    """The findings of a behavioural map in words."""
+    agree = found["mantel_p"] <= 0.05 and found["mantel_r"] > 0
+    values = {key: found[key] for key in ("mantel_r", "mantel_p", "median_bits", "floor_bits", "n_roles")}
+    low, high = (f"{value:.2f}" if value is not None else "–" for value in (found["mantel_low"], found["mantel_high"]))
+    test = said("behaviour_agree" if agree else "behaviour_differ", **values, low=low, high=high)
+    kept = said("behaviour_reliable", reliability=found["split_half"]) if found["split_half"] is not None else ""
+    return {
+        "headline": said("behaviour_headline" if agree else "behaviour_headline_differ", model=model, **values),
+        "behaviour": " ".join(part for part in (test, said("behaviour_floor", **values), kept) if part),
+    }
+
+
+def named_after(members: str, count: int = 3) -> str:
+    """What stands for the name of an archetype that has none: its first roles."""
+    return listed(members.split(", ")[:count]) if members else ""
+
+
+def spoken_study(path: Path, summary: dict[str, Any]) -> str:
+    """What the verb says: the finding, and where the report is."""
+    words = summary["sentences"]
+    body = [text for key, text in words.items() if key != "headline"]
+    foot = f"  {summary['seconds']:.0f} s, {summary['peak_rss_gib']:.1f} GiB, seed {summary['seed']}"
+    return "\n".join([words["headline"], "", *(f"  {text}" for text in body), "", foot, f"  Report: {path / 'report.html'}"])
