@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenroom.cli import audit, doctor, map, personas, report
+from greenroom.cli import audit, chat, directions, doctor, frontier, map, personas, read, report, trait, who
 
 app = typer.Typer(
     name="greenroom",
@@ -50,7 +50,13 @@ def greenroom(
 app.command("audit")(audit.audit)
 app.command("map")(map.map_roles)
 app.command("report")(report.report)
+app.command("read")(read.read)
+app.command("who")(who.who)
 app.command("personas")(personas.personas)
+app.command("chat")(chat.chat)
+app.command("trait")(trait.trait)
+app.command("frontier")(frontier.frontier)
+app.add_typer(directions.app)
 app.command("doctor")(doctor.doctor)
 
 

@@ -18,6 +18,10 @@ def audit(
         typer.Option(help="Folder of the run, new or to resume [default: runs/<model>-audit-<n>].", show_default=False),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer replies: sooner done, wider intervals.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Also the behavioural map, the archetypes and the frontier of the axis: far longer."),
+    ] = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -29,12 +33,14 @@ def audit(
     """Audit a model: which character it plays, and how firmly.
 
     Maps it among other characters, presses it, tests what it gives up, asks what it takes itself for. Writes tables,
-    a summary and report.html. Interrupted, it goes on where it stopped when the same command is run again.
+    a summary and report.html; chapters on the frontier of the axis, archetypes and the behavioural map are in it when
+    those were kept for this model (greenroom frontier, archetypes, map --behaviour) or with --full. Interrupted, it goes on where it stopped when the same command is run again.
 
     \b
     Examples:
       greenroom audit
       greenroom audit --quick
+      greenroom audit --full
       greenroom audit path/to/model --out runs/mine --seed 1
       greenroom audit base-model --adapter path/to/adapter
     """
@@ -45,6 +51,7 @@ def audit(
         model=model,
         out=out,
         quick=quick,
+        full=full,
         seed=seed,
         device=device,
         dtype=dtype,

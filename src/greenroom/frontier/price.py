@@ -1,0 +1,98 @@
+"""The price of an intervention, and how far a budget reaches (definitions.md, "Price of an intervention").
+
+loss   = (accuracy before − accuracy after) / (accuracy before − chance), paired by item
+cost   = the upper end of its 95 % interval: what it may cost as far as these items can tell
+
+So a budget of 5 % means: the subject keeps at least 95 % of what it can do beyond guessing, and we are sure of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from greenroom.measures.intervals import Interval, bootstrap_mean, fieller
+
+DRAWS = 2000
+
+
+def skill(correct: np.ndarray, chance: np.ndarray, stimuli: Sequence[Any], seed: int = 0) -> Interval:
+    """Accuracy above chance, with its interval. All arrays (item,)."""
+    return bootstrap_mean(correct - chance, stimuli, seed=seed)
+
+
+def loss(before: np.ndarray, after: np.ndarray, chance: np.ndarray, stimuli: Sequence[Any]) -> Interval:
+    """Share of the accuracy above chance that is lost, with Fieller's 95 % interval over stimuli; arrays (item,).
+
+    Negative where the edit helped. All None when the subject was not above chance before: there was nothing to lose.
+    """
+    lost, had = _by_stimulus(before - after, stimuli), _by_stimulus(before - chance, stimuli)
+    if had.sum() <= 0:
+        return Interval(None, None, None, len(had))
+    return fieller(lost, had)
+
+
+def _by_stimulus(values: np.ndarray, stimuli: Sequence[Any]) -> np.ndarray:
+    """Sums over items that ask the same thing, in order of first appearance; ratios of sums are those of the means."""
+    seen: dict[Any, int] = {}
+    codes = np.array([seen.setdefault(stimulus, len(seen)) for stimulus in stimuli])
+    return np.bincount(codes, values, len(seen))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a budget reaches on one side.
+
+    strongest: the strongest setting tried whose cost, and that of every weaker one, is within the budget; None when
+    even the weakest is not. crossing, low, high: the strength at which the loss itself reaches the budget,
+    interpolated between settings, with its 95 % interval; `crossing` is None when it does not within what was tried,
+    and an end of the interval that lies beyond the strongest setting tried is None too.
+    """
+
+    strongest: float | None
+    crossing: float | None
+    low: float | None
+    high: float | None
+
+
+def reach(
+    strengths: Sequence[float],
+    after: np.ndarray,
+    before: np.ndarray,
+    chance: np.ndarray,
+    stimuli: Sequence[Any],
+    budget: float,
+    seed: int = 0,
+) -> Reach:
+    """How far the budget reaches. strengths: one side, from the weakest to the strongest; after: (setting, item)."""
+    strongest = None
+    for strength, correct in zip(strengths, after, strict=True):
+        high = loss(before, correct, chance, stimuli).high
+        if high is None or high > budget:
+            break
+        strongest = strength
+    lost = np.stack([_by_stimulus(before - correct, stimuli) for correct in after])
+    had = _by_stimulus(before - chance, stimuli)
+    if had.sum() <= 0:
+        return Reach(None, None, None, None)
+    sizes = np.abs(np.array(strengths, float))
+    sign = -1.0 if strengths[-1] < 0 else 1.0
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(had), np.full(len(had), 1 / len(had)), size=DRAWS)
+    drawn = np.array([_crossing(sizes, row, budget) for row in (weights @ lost.T) / (weights @ had)[:, None]])
+    low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")  # crossings beyond the grid are infinite
+    found = _crossing(sizes, lost.sum(axis=1) / had.sum(), budget)
+    return Reach(strongest, *(sign * float(value) if np.isfinite(value) else None for value in (found, low, high)))
+
+
+def _crossing(sizes: np.ndarray, losses: np.ndarray, budget: float) -> float:
+    """Where a loss that starts at zero first exceeds the budget, linear between settings; infinite when it never does."""
+    above = np.flatnonzero(losses > budget)
+    if not len(above):
+        return float("inf")
+    at = int(above[0])
+    from_size, from_loss = (0.0, 0.0) if at == 0 else (float(sizes[at - 1]), float(losses[at - 1]))
+    return from_size + (budget - from_loss) / (float(losses[at]) - from_loss) * (float(sizes[at]) - from_size)
