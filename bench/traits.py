@@ -3,7 +3,7 @@
 For every library trait of a model: its vector from all questions, held-out AUC hot and cold with intervals, method and
 block, the other methods beside it, random directions, the matrix of every vector on every trait, monitoring before the
 reply, and the dose-response of the held-out trait score with a random direction of equal norm beside it. The cost in
-capability is joined by name from the `greenroom frontier` runs that were kept for these weights.
+capability is joined by name from the newest result of bench/capability.py.
 
     python bench/traits.py                          # all traits; goes on where it stopped
     python bench/traits.py --only french,warmth --repeats 1
@@ -62,7 +62,7 @@ def main() -> None:
         "version": version(), "machine": facts(), "model": subject.name, "fingerprint": subject.fingerprint,
         "seed": given.seed, "questions": QUESTIONS, "pairs_a_question": REPEATS, "tokens": TOKENS,
         "repeats": given.repeats, "strengths_sd": list(STRENGTHS), "traits": rows,
-        "frontier": frontier_costs(subject.fingerprint),
+        "costs": capability_costs(subject.fingerprint),
     }  # fmt: skip
     stamp = date.today().isoformat() + ("" if given.only is None else "-some")
     out = RESULTS / f"traits-{stamp}.json"
@@ -179,19 +179,20 @@ def score_auc(score: Any, held: Poles) -> float | None:
     return auc(values[known & held.positive], values[known & ~held.positive])
 
 
-def frontier_costs(fingerprint: str) -> dict[str, dict[str, Any]]:
-    """Direction → strength (sd) → loss in capability with its upper bound, from frontier runs kept for these weights."""
-    import polars as pl
-
-    from greenroom.store import cache_dir
-
-    found: dict[str, dict[str, Any]] = {}
-    for file in sorted((cache_dir() / "results" / fingerprint).glob("frontier*/**/frontier.parquet")):
-        steered = pl.read_parquet(file).filter(pl.col("intervention") == "steer")
-        for row in steered.iter_rows(named=True):
-            cost = {"loss": row["capability_loss"], "high": row["capability_loss_high"]}
-            found.setdefault(row["direction"], {})[f"{row['strength']:+g}"] = cost
-    return found
+def capability_costs(fingerprint: str) -> dict[str, dict[str, Any]]:
+    """Trait → strength (sd) → loss in capability with its upper bound, from the newest run of bench/capability.py."""
+    for file in sorted(RESULTS.glob("capability-*.json"), reverse=True):
+        found: dict[str, dict[str, Any]] = {}
+        stored = read_json(file)
+        if stored["fingerprint"] != fingerprint:
+            continue
+        for row in stored["rows"]:
+            name, _, strength = row["setting"].rpartition(" ")
+            if row["family"] == "all":
+                cost = {"loss": row["capability_loss"], "high": row["capability_loss_high"]}
+                found.setdefault(name, {})[strength] = cost
+        return found
+    return {}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -199,11 +200,11 @@ def table(result: dict[str, Any]) -> str:
     strengths = result["strengths_sd"]
     heads = ["trait", "block", "held-out AUC", "read cold", "best other method", "filtered", "score",
              *(f"{strength:+g} sd" if strength else "0 sd" for strength in strengths), "monotone", "monitoring r (pooled / within)",
-             f"cost at {strengths[-1]:+g} sd", "passes"]  # fmt: skip
+             f"cost, at most, at ±{strengths[-1]:g} sd", "passes"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     rows = sorted(result["traits"], key=lambda row: -(row["auc"][0] or 0))
     for row in rows:
-        cost = result["frontier"].get(row["trait"], {})
+        cost = result["costs"].get(row["trait"], {})
         highs = [cost[key]["high"] for key in (f"{strengths[0]:+g}", f"{strengths[-1]:+g}") if key in cost]
         dear = any(high is None or high > BUDGET for high in highs)
         # `last` tells prompts apart, not replies.
@@ -211,18 +212,29 @@ def table(result: dict[str, Any]) -> str:
             ((name, found) for name, found in row["methods"].items() if name in ("pca", "logistic")),
             key=lambda item: item[1]["auc"][0] or 0,
         )
-        passes = (row["auc"][0] or 0) >= AUC and row["dose"]["monotone"] is True
-        verdict = "no" if not passes or dear else "yes" if len(highs) == 2 else "yes, cost unknown"
-        monitoring = row["monitoring"]
+        dose = row.get("dose") or {"scores": [{"estimate": None}] * len(strengths), "monotone": None}
+        passes = (row["auc"][0] or 0) >= AUC and dose["monotone"] is True
+        verdict = (
+            "–"
+            if row.get("dose") is None
+            else "no"
+            if not passes
+            else "too dear"
+            if dear
+            else "yes"
+            if len(highs) == 2
+            else "yes, cost unknown"
+        )
+        told = row.get("monitoring")
+        monitoring = f"{_number(told['pooled']['estimate'])} / {_number(told['within']['estimate'])}" if told else "–"
         lines.append(
             "| " + " | ".join([
                 row["trait"], str(row["layer"]), _span(row["auc"]) + ("" if row["reliable"] else " unreliable"),
                 _span(row["cold"]), f"{other[0]} {_number(other[1]['auc'][0])}", f"{100 * row['filtered_share']:.0f} %",
-                "checker" if row["score"] == "checker" else "cold projection",
-                *(_number(score["estimate"]) for score in row["dose"]["scores"]),
-                {True: "yes", False: "no", None: "–"}[row["dose"]["monotone"]],
-                f"{_number(monitoring['pooled']['estimate'])} / {_number(monitoring['within']['estimate'])}",
-                f"{100 * highs[-1]:.1f} %" if highs and highs[-1] is not None else "–", verdict,
+                {"checker": "checker", None: "–"}.get(row.get("score"), "cold projection"),
+                *(_number(score["estimate"]) for score in dose["scores"]),
+                {True: "yes", False: "no", None: "–"}[dose["monotone"]], monitoring,
+                f"{100 * max(highs):.1f} %" if highs and None not in highs else "–", verdict,
             ]) + " |"
         )  # fmt: skip
     return "\n".join(lines)
