@@ -238,6 +238,7 @@ def test_audit_passes_on_what_was_asked(asked: dict[str, Any], capsys: pytest.Ca
         "model": "smollm2",
         "out": None,
         "quick": False,
+        "full": False,
         "seed": 0,
         "device": "auto",
         "dtype": "auto",

@@ -16,9 +16,21 @@ from greenroom.cli import frontier as frontier_verb
 from greenroom.cli import main
 from greenroom.directions import Calibration, Direction, SignTest
 from greenroom.errors import DirectionError, LibraryError
-from greenroom.frontier import CapabilityTest, capability, coherence, exam, leakage, measure, measure_frontier, price
+from greenroom.frontier import (
+    CapabilityTest,
+    capability,
+    cloze,
+    coherence,
+    exam,
+    leakage,
+    measure,
+    measure_frontier,
+    price,
+    replies,
+)
 from greenroom.frontier.items import composed, items
 from greenroom.frontier.items import families as item_families
+from greenroom.personas import library
 from greenroom.runs.kept import kept
 from greenroom.runs.tables import read_table
 from greenroom.subject import Intervention, tiny
@@ -297,6 +309,30 @@ def test_a_frontier_from_end_to_end_resumes_and_is_the_same_again(subject, few_i
     assert [one["id"] for one in figures_shown] == ["effect", "price", "perplexity", "degenerate", "leakage"]
     assert "northern" not in str(result)
     assert "\n" in str(result)
+
+
+def test_the_axis_is_scored_cold_and_library_traits_by_what_they_are(subject, few_items, tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(exam, "_all", lambda seed: few_items[::4])
+    axis = dataclasses.replace(north(subject, "assistant_axis"), kind="axis")
+    size = {"strengths": [2], "floors": [], "replies": 4, "neutral": 4, "tokens": 8}
+    result = measure_frontier(subject, axis, tmp_path / "axis", **size)
+    assert (result.summary["score_kind"], result.summary["effect_unit"]) == ("cold_projection", "sd")
+    steered = result.frame.row(by_predicate=pl.col("strength") == 2, named=True)
+    assert steered["effect"] is not None
+    assert steered["cloze_shift"] is not None
+    assert kept(subject.fingerprint, "frontier") is not None
+    # Items that this subject answers by chance: either it has something to lose, or there is no price.
+    assert (steered["capability_loss"] is None) == (result.summary["capability"] <= 0)
+
+    shouting = library.trait("shouting")
+    named_so = north(subject, "shouting")
+    assert len(cloze.forced_choices(named_so)) == len(cloze.stimuli()["poles"]) + len(shouting.pairs)
+    asked = {text[-1]["content"] for place, _, text in replies.prompts_of(named_so, 50, 3) if place == "effect"}
+    assert asked == {question.text for question in shouting.questions if question.held_out}
+    assert "capital" in leakage.topic_words(named_so)
+    nameless = dataclasses.replace(north(subject, "imported"), kind="axis")
+    assert cloze.forced_choices(nameless) == []
 
 
 def test_bad_sizes_are_one_line_before_anything_is_written(subject, tmp_path):

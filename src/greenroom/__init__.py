@@ -17,8 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from greenroom.auditing.archetypes import ArchetypesResult as ArchetypesResult
+    from greenroom.auditing.archetypes import find_archetypes as find_archetypes
     from greenroom.auditing.audit import AuditResult as AuditResult
     from greenroom.auditing.audit import audit as audit
+    from greenroom.auditing.behaviour import BehaviourResult as BehaviourResult
+    from greenroom.auditing.behaviour import map_behaviour as map_behaviour
     from greenroom.conversation import Conversation as Conversation
     from greenroom.conversation import Message as Message
     from greenroom.conversation import assistant as assistant
@@ -40,7 +44,9 @@ if TYPE_CHECKING:
 
 # Where each public name lives. The block above says the same to editors; a test holds the two together.
 HOMES = {
+    "greenroom.auditing.archetypes": ("ArchetypesResult", "find_archetypes"),
     "greenroom.auditing.audit": ("AuditResult", "audit"),
+    "greenroom.auditing.behaviour": ("BehaviourResult", "map_behaviour"),
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),

@@ -6,7 +6,9 @@ Loading this imports no torch; that happens when a model is created.
 from __future__ import annotations
 
 from greenroom.evals.costly_sacrifice import costly_sacrifice
+from greenroom.evals.prompt_drift import prompt_drift
 from greenroom.evals.self_concept import self_concept
+from greenroom.evals.sycophancy_loop import sycophancy_loop
 from greenroom.provider import GreenroomAPI
 
-__all__ = ["GreenroomAPI", "costly_sacrifice", "self_concept"]
+__all__ = ["GreenroomAPI", "costly_sacrifice", "prompt_drift", "self_concept", "sycophancy_loop"]

@@ -122,7 +122,10 @@ def _search(run: Run, axis: Direction | None, block: int, resamples: int, seed: 
     present = dict.fromkeys(role.tolist())
     named = tuple(name for name in present if name != DEFAULT and name not in jungian)
     material = Material(
-        load_file(run.path / REPLY_VECTORS)["values"].astype(float), role, source["question"].to_numpy().astype(str), named
+        load_file(run.path / REPLY_VECTORS)["values"].astype(float),
+        role,
+        source["question"].to_numpy().astype(str),
+        named,
     )
     found = search(material, seed=seed, resamples=resamples, progress=run.advance)
     described = portraits(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from greenroom.auditing.studies import STUDIES, studied
+from greenroom.runs.kept import bring
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 
@@ -71,6 +73,7 @@ def audit(
     out: Path | None = None,
     *,
     quick: bool = False,
+    full: bool = False,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -83,7 +86,8 @@ def audit(
 
     model: a name that `greenroom.load` takes, or a loaded Subject. out: the folder, new or to resume (default: the
     newest unfinished equal run under ./runs, else the next number). kind "map" stops after the persona map. The same seed gives the same tables on the same
-    machine. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
+    machine. full: adds the behavioural map, the archetypes and the frontier of the axis (half an hour on two
+    cores); without it they are shown when they were kept for these weights. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
     from greenroom.subject import Subject, load
 
@@ -97,6 +101,8 @@ def audit(
     subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
     size = QUICK if quick else FULL
     config = {"quick": quick, "dtype": str(subject.network.dtype), "device": str(subject.network.device)}
+    if full:
+        config["full"] = True
     run = open_run(
         out,
         kind=kind,
@@ -110,10 +116,17 @@ def audit(
         run.close()
         return AuditResult(run.path, run.summary)
     with run:
-        progress.plan({name: STAGES[name] for name in KINDS[kind]})
+        added = STUDIES if full else {}
+        progress.plan({**{name: STAGES[name] for name in KINDS[kind]}, **added})
         stages = _Stages(subject, run, size, seed)
         for name in KINDS[kind]:
             run.stage(name, getattr(stages, name))
+        for name in added:
+            run.stage(name, lambda name=name: studied(name, subject, stages.axis(), run, quick=quick, seed=seed))
+        if kind == "audit":
+            for name in STUDIES:
+                if name not in added:  # what was found about these weights before
+                    bring(subject.fingerprint, name, run.path)
         summary = _concluded(
             run, {"model": subject.name, "fingerprint": subject.fingerprint, "seed": seed, "quick": quick}
         )
@@ -271,7 +284,7 @@ class _Stages:
         from greenroom.auditing.hold import hold
         from greenroom.personas import library
 
-        axis = self._axis()
+        axis = self.axis()
         found = hold(
             self.subject, axis, [library.role(name) for name in axis.recipe["reserved"]],
             conversations=self.size.conversations, tokens=self.size.hold_tokens, seed=self.seed, progress=self.run.advance,
@@ -314,7 +327,7 @@ class _Stages:
 
         return usual_cast(every=self.size.every_role, questions=self.size.map_questions, tokens=self.size.map_tokens)
 
-    def _axis(self) -> Direction:
+    def axis(self) -> Direction:
         from greenroom.directions.direction import Direction
 
         return Direction.load(self.run.path / AXIS, self.subject)

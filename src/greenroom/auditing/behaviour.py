@@ -65,9 +65,13 @@ def map_behaviour(
     from greenroom.auditing.studies import opened, reading_block
     from greenroom.directions import behaviour
 
-    roles, questions, tokens = roles or behaviour.ROLES, questions or behaviour.QUESTIONS, tokens or behaviour.TOKENS
-    if roles < 4 or tokens < 4:
-        raise GreenroomError(f"{roles} characters and replies of {tokens} tokens are too few; expected at least 4 of both")
+    roles = behaviour.ROLES if roles is None else roles
+    questions = behaviour.QUESTIONS if questions is None else questions
+    tokens = behaviour.TOKENS if tokens is None else tokens
+    if roles < 4 or questions < 1 or tokens < 4:
+        raise GreenroomError(
+            f"{roles} characters, {questions} questions and {tokens} tokens are too few; expected at least 4, 1 and 4"
+        )
     subject = opened(model, device=device, dtype=dtype, template=template, adapter=adapter)
     progress = progress or Progress()
     block, axis = reading_block(subject, axis)
@@ -179,7 +183,9 @@ def _maps(
     losses = pl.concat([run.table(f"behaviour_losses_{number + 1}") for number in range(questions)])
     losses = losses.filter(pl.col("role").is_in(list(vectors)) & pl.col("reader").is_in(list(vectors)))
     if losses["role"].n_unique() < 4:
-        raise GreenroomError("fewer than four characters gave a reply; ask more questions, or check the model with chat")
+        raise GreenroomError(
+            "fewer than four characters gave a reply; ask more questions, or check the model with chat"
+        )
     found = behaviour_map(losses, seed=seed)
     test, apart = compared(found, vectors, seed=seed)
     inside = scaled(apart)

@@ -88,7 +88,8 @@ def profile(
                 {"trait": trait.name, "estimate_pole": measure.estimate, "low": measure.low, "high": measure.high,
                  "role_percentile": float(np.mean(below)), "n": len(projected), "grade": validity.grade,
                  "reason": validity.reason, "kind": trait.kind, "positive": trait.positive, "negative": trait.negative,
-                 "auc": auc.estimate, "auc_low": auc.low, "auc_high": auc.high, "layer": layer}
+                 "auc": auc.estimate, "auc_low": auc.low, "auc_high": auc.high, "layer": layer,
+                 "reliable": _reliable(direction, auc)}
             )  # fmt: skip
     order = {trait.name: index for index, trait in enumerate(traits)}
     result.sort(key=lambda row: order[row["trait"]])
@@ -118,6 +119,11 @@ def _vector(direction: Direction | None, poles: Poles, seed: int) -> tuple[int, 
         return direction.layer, direction.vector()
     layer = choose_layer(poles, seed).layer
     return layer, unit(poles.part(held_out=False).difference())[poles.layers.index(layer)]
+
+
+def _reliable(direction: Direction | None, auc: Interval) -> bool:
+    """What the stored vector says of itself; a fresh one is unreliable when its interval reaches .6."""
+    return direction.reliable if direction is not None else auc.low is not None and auc.low > 0.6
 
 
 def _position(projected: np.ndarray, poles: Poles, default: np.ndarray, asked: np.ndarray, seed: int) -> Interval:

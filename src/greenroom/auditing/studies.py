@@ -1,17 +1,69 @@
-"""What the separate studies of persona space (archetypes, behavioural map) share: the block they read, and their words."""
+"""Studies of their own (behavioural map, archetypes, frontier of the axis): as stages of an audit, what they share, and
+what those of persona space say in words."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenroom.auditing.sentences import listed, said
+from greenroom.auditing.sentences import said
+from greenroom.runs.progress import Progress
+from greenroom.runs.run import Run, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     from greenroom.directions import Direction
     from greenroom.subject import Subject
+
+
+STUDIES = {"behaviour": "Behavioural map", "archetypes": "Archetypes", "frontier": "Price of turning the axis"}
+
+
+class _Nested(Progress):
+    """Shows the stages of a run within a run as shares of one stage of the outer one."""
+
+    def __init__(self, outer: Run) -> None:
+        self._outer, self._stages, self._done = outer, 1, 0
+
+    def plan(self, stages: Mapping[str, str]) -> None:
+        self._stages = len(stages)
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        self._outer.advance(round(1000 * (self._done + done / max(1, total))), 1000 * self._stages)
+
+    def finish(self, stage: str) -> None:
+        self._done += 1
+        self._outer.advance(1000 * self._done, 1000 * self._stages)
+
+    def keep(self, stage: str) -> None:
+        self.finish(stage)
+
+
+def studied(name: str, subject: Subject, axis: Direction, run: Run, *, quick: bool, seed: int) -> StageResult:
+    """A study as a stage of an audit: a run of its own in the audit's folder, kept for these weights as any other.
+
+    It resumes by itself, so an interrupted audit loses at most one of its stages.
+    """
+    out, progress = run.path / name, _Nested(run)
+    if name == "behaviour":
+        from greenroom.auditing.behaviour import map_behaviour
+
+        small: dict[str, Any] = {"roles": 8, "questions": 3, "tokens": 16} if quick else {}
+        map_behaviour(subject, out, axis=axis, seed=seed, progress=progress, **small)
+    elif name == "archetypes":
+        from greenroom.auditing.archetypes import find_archetypes
+
+        small = {"questions": 4, "tokens": 16, "resamples": 10} if quick else {}
+        find_archetypes(subject, out, axis=axis, seed=seed, progress=progress, **small)
+    else:
+        from greenroom.frontier.measure import measure_frontier
+
+        small = {"strengths": (-4.0, 4.0), "floors": ("default:p25",), "replies": 8, "neutral": 8} if quick else {}
+        measure_frontier(subject, axis, out, seed=seed, progress=progress, **small)
+    return StageResult()
 
 
 def opened(model: str | Subject, **how: Any) -> Subject:
@@ -37,7 +89,13 @@ def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFr
     stable = factors.filter(factors["stable"])
     number = found["n_factors"]
     parts = [
-        said("archetypes_factors", model=model, n=number, stable=found["stable_factors"], explained=100 * found["explained"])
+        said(
+            "archetypes_factors",
+            model=model,
+            n=number,
+            stable=found["stable_factors"],
+            explained=100 * found["explained"],
+        )
         if number
         else said("archetypes_no_factors", model=model)
     ]
@@ -50,8 +108,12 @@ def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFr
         parts.append(said("archetypes_continuum", roles=found["n_roles"]))
     near = stable.filter(stable["jungian_p"] <= 0.05) if stable.height else stable
     if found["explained_jungian"] is not None:
-        parts.append(said("archetypes_jungian", explained=100 * found["explained_jungian"], n=near.height, of=stable.height))
-    headline = said("archetypes_headline" if stable.height else "archetypes_headline_none", model=model, n=stable.height)
+        parts.append(
+            said("archetypes_jungian", explained=100 * found["explained_jungian"], n=near.height, of=stable.height)
+        )
+    headline = said(
+        "archetypes_headline" if stable.height else "archetypes_headline_none", model=model, n=stable.height
+    )
     return {"headline": headline, "archetypes": " ".join(parts)}
 
 
@@ -68,14 +130,11 @@ def behaviour_sentences(model: str, found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def named_after(members: str, count: int = 3) -> str:
-    """What stands for the name of an archetype that has none: its first roles."""
-    return listed(members.split(", ")[:count]) if members else ""
-
-
 def spoken_study(path: Path, summary: dict[str, Any]) -> str:
     """What the verb says: the finding, and where the report is."""
     words = summary["sentences"]
     body = [text for key, text in words.items() if key != "headline"]
     foot = f"  {summary['seconds']:.0f} s, {summary['peak_rss_gib']:.1f} GiB, seed {summary['seed']}"
-    return "\n".join([words["headline"], "", *(f"  {text}" for text in body), "", foot, f"  Report: {path / 'report.html'}"])
+    return "\n".join(
+        [words["headline"], "", *(f"  {text}" for text in body), "", foot, f"  Report: {path / 'report.html'}"]
+    )

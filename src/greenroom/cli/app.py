@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenroom.cli import audit, chat, directions, doctor, frontier, map, personas, read, report, trait, who
+from greenroom.cli import archetypes, audit, chat, directions, doctor, frontier, map, personas, read, report, trait, who
 
 app = typer.Typer(
     name="greenroom",
@@ -49,6 +49,7 @@ def greenroom(
 
 app.command("audit")(audit.audit)
 app.command("map")(map.map_roles)
+app.command("archetypes")(archetypes.archetypes)
 app.command("report")(report.report)
 app.command("read")(read.read)
 app.command("who")(who.who)

@@ -20,7 +20,9 @@ def audit(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer replies: sooner done, wider intervals.")] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Also the behavioural map, the archetypes and the frontier of the axis: far longer."),
+        typer.Option(
+            "--full", help="Also the behavioural map, the archetypes and the frontier of the axis: far longer."
+        ),
     ] = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -23,7 +23,9 @@ def map_roles(
     ] = False,
     roles: Annotated[
         int | None,
-        typer.Option(help="With --behaviour: characters, the default one among them [default: 24].", show_default=False),
+        typer.Option(
+            help="With --behaviour: characters, the default one among them [default: 24].", show_default=False
+        ),
     ] = None,
     questions: Annotated[
         int | None, typer.Option(help="With --behaviour: replies of each character [default: 6].", show_default=False)

@@ -16,7 +16,7 @@ from greenroom.store import write_text
 
 Spec = dict[str, Any]
 INK, QUIET, RULE, BAND, AMBER, CLEAR = (f"var(--{name})" for name in ("ink", "quiet", "rule", "band", "amber", "clear"))
-SPLIT = (0.76, 0.83)  # strengths to the left of the first, cap floors to the right of the second, of the width
+SPLIT = (0.7, 0.78)  # strengths to the left of the first, cap floors to the right of the second, of the width
 
 
 def write_page(path: Path, frame: pl.DataFrame, families: pl.DataFrame, summary: dict[str, Any]) -> Path:
@@ -54,17 +54,18 @@ def figures(frame: pl.DataFrame, summary: dict[str, Any]) -> list[Spec]:
     found = []
     for name, column, scale, bounded in plans:
         own = text["figures"][name]
-        spec = _figure(frame, column, scale, bounded, own["y"].format(score=score, unit=summary["effect_unit"]))
+        spec = _figure(frame, column, scale, bounded)
         if name == "price":
             _budget(spec, 100 * summary["budget"])
         if name == "perplexity":
-            spec["layout"]["yaxis"]["type"] = "log"
-            spec["layout"]["yaxis"]["dtick"] = "D2"
-        found.append({"id": name, "title": own["title"], "alt": own["alt"], **spec})
+            marks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+            spec["layout"]["yaxis"] |= {"type": "log", "tickmode": "array", "tickvals": marks}
+        said = own["y"].format(score=score, unit=summary["effect_unit"])
+        found.append({"id": name, "title": own["title"], "said": said, "alt": own["alt"], **spec})
     return found
 
 
-def _figure(frame: pl.DataFrame, column: str, scale: float, bounded: bool, y: str) -> Spec:
+def _figure(frame: pl.DataFrame, column: str, scale: float, bounded: bool) -> Spec:
     text = words()
     steer = frame.filter(pl.col("strength").is_not_null() & pl.col(column).is_not_null()).sort("strength")
     caps = frame.filter((pl.col("intervention") == "cap") & pl.col(column).is_not_null())
@@ -109,7 +110,7 @@ def _figure(frame: pl.DataFrame, column: str, scale: float, bounded: bool, y: st
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
         "hoverlabel": {"bgcolor": "var(--raised)", "bordercolor": QUIET, "font": {"color": INK}},
         "xaxis": {**axis, "title": {"text": text["x"], "standoff": 6}, "domain": [0, SPLIT[0] if caps.height else 1]},
-        "yaxis": {**axis, "title": {"text": y, "standoff": 6}},
+        "yaxis": axis,
         "shapes": [
             {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": QUIET, "width": 1}},
             {"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "line": {"color": QUIET, "width": 1, "dash": "dot"}},
@@ -123,6 +124,8 @@ def _figure(frame: pl.DataFrame, column: str, scale: float, bounded: bool, y: st
             **axis,
             "type": "category",
             "title": {"text": text["floors"], "standoff": 6},
+            "tickangle": 0,
+            "tickfont": {"size": 10},
             "domain": [SPLIT[1], 1],
         }
     return {"data": data, "layout": layout}

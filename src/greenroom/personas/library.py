@@ -27,6 +27,14 @@ def roles(path: Source | None = None) -> tuple[Role, ...]:
     return _shelf(Role, "roles.yaml", path)
 
 
+def archetypes() -> tuple[Role, ...]:
+    """The archetypes of Jung and his school as roles: those of `roles()`, then those that are in no cast.
+
+    The latter stay out of `roles()`, so that persona maps of earlier versions can still be compared.
+    """
+    return (*(role for role in roles() if role.kind == "archetype"), *_shelf(Role, "archetypes.yaml", None))
+
+
 def questions(path: Source | None = None) -> tuple[Question, ...]:
     """All questions, in the order of the file."""
     return _shelf(Question, "questions.yaml", path)

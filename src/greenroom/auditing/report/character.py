@@ -122,6 +122,7 @@ def traits(results: Results) -> Chapter | None:
             )
         low, high = interval(one["low"], one["high"]).values()
         percentile = one.get("role_percentile")
+        notes = [] if percentile is None else [text["percentile"].format(percent=number(_percent(percentile), 0))]
         return Row(
             name,
             start=50.0,
@@ -132,7 +133,7 @@ def traits(results: Results) -> Chapter | None:
             left=poles["negative"],
             right=poles["positive"],
             value=f"{number(one['estimate_pole'], signed=True)} ({low} to {high})",
-            note="" if percentile is None else text["percentile"].format(percent=number(_percent(percentile), 0)),
+            note="; ".join([*notes, *_reliability(one)]),
         )
 
     ends = (shown.sort("estimate_pole")[[0, -1]] if shown.height else shown).to_dicts()
@@ -160,6 +161,10 @@ def traits(results: Results) -> Chapter | None:
                 "high": 2,
                 "role_percentile": 2,
                 "n": 0,
+                "auc": 2,
+                "auc_low": 2,
+                "auc_high": 2,
+                "reliable": None,
                 "grade": None,
                 "reason": None,
             },
@@ -167,6 +172,15 @@ def traits(results: Results) -> Chapter | None:
         kind="rows",
     )
     return chapter("traits", results.said("traits") or text["finding"].format(n=frame.height), exhibit)
+
+
+def _reliability(one: dict[str, Any]) -> list[str]:
+    """How well the trait's vector tells its poles apart on held-out questions; nothing in runs that kept no AUC."""
+    if one.get("auc") is None:
+        return []
+    key = "vector_unreliable" if one.get("reliable") is False else "vector"
+    bounds = interval(one.get("auc_low"), one.get("auc_high"))
+    return [words()["chapters"]["traits"][key].format(auc=number(one["auc"]), **bounds)]
 
 
 def hold(results: Results) -> Chapter | None:

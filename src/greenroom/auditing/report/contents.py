@@ -8,6 +8,8 @@ from greenroom.auditing.report.answers import sacrifice, self_concept
 from greenroom.auditing.report.character import hold, layers, persona_map, traits
 from greenroom.auditing.report.evidence import replies, validity
 from greenroom.auditing.report.parts import Chapter, Results
+from greenroom.auditing.report.space import archetypes, behaviour
+from greenroom.auditing.report.steering import frontier
 
 
 def chapters(results: Results) -> list[Chapter]:
@@ -15,8 +17,11 @@ def chapters(results: Results) -> list[Chapter]:
     order: tuple[Callable[[Results], Chapter | None], ...] = (
         persona_map,
         layers,
+        behaviour,
+        archetypes,
         traits,
         hold,
+        frontier,
         sacrifice,
         self_concept,
         validity,

@@ -42,6 +42,8 @@ def write_report(folder: Path) -> Path:
             palette=palette()["colours"],
             results=results,
             chapters=parts,
+            kicker=words()["page"]["kickers"].get(_kind(results), words()["page"]["kickers"]["audit"]),
+            methods=_methods(results, parts),
             strip=_strip(results),
             stamp=_stamp(results),
             repeat=_repeat(results),
@@ -53,6 +55,17 @@ def write_report(folder: Path) -> Path:
     )
     write_text(folder / NAME, page)
     return folder / NAME
+
+
+def _kind(results: Results) -> str:
+    return str(results.manifest.get("kind") or "audit")
+
+
+def _methods(results: Results, parts: list[Chapter]) -> list[str]:
+    """How it was measured: the audit's own methods, and those of every study whose chapter is on the page."""
+    text = words()["methods"]
+    studies = [line for chapter in parts for line in text["chapters"].get(chapter.id, ())]
+    return studies if _kind(results) in text["chapters"] else [*text["paragraphs"], *studies]
 
 
 def _environment() -> jinja2.Environment:
@@ -154,7 +167,10 @@ def _repeat(results: Results) -> dict[str, Any]:
     machine: dict[str, Any] = manifest.get("machine") or {}
     subject, seed = str(manifest.get("subject") or results.model), manifest.get("seed", summary.get("seed"))
     quick = bool(summary.get("quick") or (manifest.get("config") or {}).get("quick"))
-    words_of_command = ["greenroom", "audit", subject, *(["--quick"] if quick else []), "--seed", str(seed)]
+    config = manifest.get("config") or {}
+    verb = words()["studies"]["commands"].get(_kind(results), f"greenroom {_kind(results)}").split()
+    options = [word for word in ("quick", "full") if config.get(word) or (word == "quick" and quick)]
+    words_of_command = [*verb, subject, *(f"--{word}" for word in options), "--seed", str(seed)]
     seconds, memory = summary.get("seconds"), summary.get("peak_rss_gib")
     place = [
         machine.get("cpu"),

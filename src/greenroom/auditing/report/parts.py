@@ -56,6 +56,15 @@ class Results:
         frame = read_table(path) if path.exists() else None
         return None if frame is None or frame.is_empty() else frame.fill_nan(None)
 
+    def part(self, kind: str) -> Results | None:
+        """The results of a study of this model: this run's own where it is one, else those in its folder of that name
+        (computed with it, or kept from a run of the same weights)."""
+        if self.manifest.get("kind") == kind:
+            return self
+        folder = self.folder / kind
+        found = folder / "summary.json"
+        return Results(folder, {}, read_json(found)) if found.is_file() else None
+
     @property
     def model(self) -> str:
         """The subject's name, as the reader should see it."""

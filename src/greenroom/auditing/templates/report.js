@@ -16,12 +16,21 @@
     return value;
   };
 
-  const draw = (plot) => {
-    const { data, layout, map } = structuredClone(figures[plot.id]);
+  // A figure may carry names: those of the persona map, which can be searched, or a plain list of them.
+  const named = (plot) => figures[plot.id].map?.labels ?? figures[plot.id].names;
+  const nameTrace = () => ({ type: "scatter", mode: "text", name: "names", x: [], y: [], text: [], hoverinfo: "skip", textfont: { size: 12, color: [] }, cliponaxis: false });
+  const prepared = (plot) => {
+    const { data, layout } = structuredClone(figures[plot.id]);
     const drawn = themed({ data, layout });
-    if (map) prepareMap(plot, drawn);
+    if (plot === mapPlot) prepareMap(plot, drawn);
+    else if (named(plot)) drawn.data.push(nameTrace());
+    return drawn;
+  };
+
+  const draw = (plot) => {
+    const drawn = prepared(plot);
     const config = { displayModeBar: false, responsive: true, doubleClick: "reset", scrollZoom: false };
-    return Plotly.react(plot, drawn.data, drawn.layout, config).then(() => map && nameMarks(plot));
+    return Plotly.react(plot, drawn.data, drawn.layout, config).then(() => named(plot) && nameMarks(plot));
   };
   const drawAll = () => Promise.all(plots.map(draw)).then(() => { root.dataset.drawn = "true"; });
 
@@ -32,14 +41,13 @@
   let view = null; // axis ranges after a zoom, kept over a redraw
 
   const prepareMap = (plot, drawn) => {
-    const label = { type: "scatter", mode: "text", name: "names", x: [], y: [], text: [], hoverinfo: "skip", textfont: { size: 12, color: [] }, cliponaxis: false };
     const mark = { type: "scatter", mode: "markers", name: "chosen", x: [], y: [], hoverinfo: "skip",
       marker: { symbol: "circle-open", size: 22, color: colour("--ink"), line: { width: 2, color: colour("--ink") } } };
     const roles = drawn.data.find((trace) => trace.name === "roles");
     const card = chosen && cards[chosen];
     if (card) { mark.x = [card.x]; mark.y = [card.y]; }
     if (kindsShown.size) roles.marker.opacity = roles.customdata.map(([role]) => (kindsShown.has(cards[role].stored) ? 1 : 0.13));
-    drawn.data.push(mark, label);
+    drawn.data.push(mark, nameTrace());
     drawn.layout.dragmode = coarse ? (view ? "pan" : false) : "zoom";
     // A phone is too narrow for one scale on both components: there, room for names comes first.
     if (plot.clientWidth < 600) delete drawn.layout.yaxis.scaleanchor;
@@ -53,7 +61,8 @@
     const pen = document.createElement("canvas").getContext("2d");
     const family = plot.layout.font.family;
     const px = (point) => ({ x: xaxis.d2p(point.x), y: yaxis.d2p(point.y) });
-    const labels = figures[plot.id].map.labels;
+    const labels = named(plot);
+    const picked = plot === mapPlot ? chosen : null;
     const marks = labels.filter((one) => one.style !== "axis").map((one) => ({ ...px(one), r: one.style === "default" ? 13 : 6 }));
     const taken = [];
     const free = (box) =>
@@ -68,14 +77,14 @@
       return { x, y, left: x - width / 2, right: x + width / 2, top: y - 8, bottom: y + 8 };
     });
     const said = { x: [], y: [], text: [], color: [] };
-    const shown = (label) => !kindsShown.size || label.style !== "role" || kindsShown.has(cards[label.text]?.stored);
-    const first = labels.filter((label) => chosen && label.text === chosen);
+    const shown = (label) => plot !== mapPlot || !kindsShown.size || label.style !== "role" || kindsShown.has(cards[label.text]?.stored);
+    const first = labels.filter((label) => picked && label.text === picked);
     for (const label of [...first, ...labels.filter((label) => !first.includes(label) && shown(label))]) {
       // The axis is named anywhere along its outer half, a role beside its own mark.
       const spots = label.along ? [0, 0.2, 0.4, 0.6, 0.8, 1].map((part) => px({ x: label.x + part * label.along[0], y: label.y + part * label.along[1] })) : [px(label)];
       const spot = spots[0];
       if (!label.along && (spot.x < 0 || spot.x > xaxis._length || spot.y < 0 || spot.y > yaxis._length)) continue;
-      const strong = label.style === "default" || label.text === chosen;
+      const strong = label.style === "default" || label.text === picked;
       pen.font = `${strong ? "bold " : ""}12px ${family}`;
       const width = pen.measureText(label.text).width;
       const boxes = spots.flatMap((one) => around(one, width, strong ? 14 : 8, label.style));
@@ -147,6 +156,7 @@
     }));
   }
   const listen = () => {
+    plots.filter((plot) => plot !== mapPlot && named(plot)).forEach((plot) => plot.on("plotly_relayout", () => nameMarks(plot)));
     if (!mapPlot) return;
     mapPlot.on("plotly_click", ({ points }) => {
       const role = points[0].customdata?.[0];
@@ -180,12 +190,10 @@
   // Paper: light colours and the paper's width while it prints -----------------------------------------------------
   let before = null;
   const sized = () => plots.forEach((plot) => {
-    const { data, layout, map } = structuredClone(figures[plot.id]);
-    const drawn = themed({ data, layout });
-    if (map) prepareMap(plot, drawn);
+    const drawn = prepared(plot);
     Object.assign(drawn.layout, { autosize: false, width: plot.clientWidth, height: plot.clientHeight });
     Plotly.react(plot, drawn.data, drawn.layout, { displayModeBar: false, responsive: false });
-    if (map) nameMarks(plot);
+    if (named(plot)) nameMarks(plot);
   });
   addEventListener("beforeprint", () => {
     before = root.dataset.theme ?? "";
