@@ -51,8 +51,8 @@ class Size:
     questions: int | None
 
 
-FULL = Size(1, None, 24, 200, None, 5, 24, 8, 16, None, None)
-QUICK = Size(4, 6, 24, 48, 6, 4, 16, 3, 16, 3, 3)
+FULL = Size(1, None, 24, 200, None, 5, 24, 7, 16, None, None)
+QUICK = Size(4, 6, 24, 48, 6, 4, 16, 2, 16, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def audit(
     cores); without it they are shown when they were kept for these weights. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
     from greenroom.subject import Subject, load
+    from greenroom.subject.memory import release_memory
 
     progress = progress or Progress()
     subject = (
@@ -121,6 +122,7 @@ def audit(
         stages = _Stages(subject, run, size, seed)
         for name in KINDS[kind]:
             run.stage(name, getattr(stages, name))
+            release_memory()
         for name in added:
             run.stage(name, lambda name=name: studied(name, subject, stages.axis(), run, quick=quick, seed=seed))
         if kind == "audit":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from greenroom.subject.subject import Progress
 # Calibration replies have exactly this many tokens, since a mean's spread depends on its length (definitions.md).
 CALIBRATION_TOKENS = 64
 CALIBRATION_REPLIES = 200
+# Activations of calibration replies that are held at once, before they are projected.
+CHUNK_BYTES = 1 << 29
 # How replies are sampled wherever character is measured: the usual chat settings. At temperature 1, untruncated, a
 # small model leaves its character by chance every few replies (docs/directions.md gives the AUC of both).
 TEMPERATURE, TOP_P = 0.7, 0.9
@@ -120,10 +123,12 @@ def default_token_projections(
     layers = sorted({layer for of in vectors.values() for layer in of})
     stacked = {name: torch.stack([of[layer] for layer in sorted(of)]) for name, of in vectors.items()}
     found: dict[str, list[Tensor]] = {name: [] for name in vectors}
+    most = max(16, CHUNK_BYTES // (4 * tokens * len(layers) * int(subject.network.config.hidden_size)))
     have = begin = 0
     while have < replies and begin < 3 * max(len(prompts), replies):
-        # Nine in ten default replies of SmolLM2 get that long; a few more are asked than are missing.
-        chunk = min(64, 2 + round(1.1 * (replies - have)))
+        # Nine in ten default replies of SmolLM2 get that long; a few more are asked than are missing, in equal chunks.
+        asked = 2 + round(1.1 * (replies - have))
+        chunk = math.ceil(asked / math.ceil(asked / most))
         batch = [prompts[index % len(prompts)] for index in range(begin, begin + chunk)]
         # A later chunk repeats prompts, so it needs a seed of its own to say something new.
         made = subject.generate(

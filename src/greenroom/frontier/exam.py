@@ -85,7 +85,7 @@ def capability(
     before = test.correct()
     rows = []
     for number, (name, edits) in enumerate(settings.items()):
-        rows += priced(test, name, before, test.correct(edits) if edits else before)
+        rows += priced(test.items, name, before, test.correct(edits) if edits else before)
         if progress is not None:
             progress(number + 1, len(settings))
     return pl.DataFrame(rows, schema=SCHEMA)
@@ -97,18 +97,20 @@ SCHEMA = {
 }  # fmt: skip
 
 
-def priced(test: CapabilityTest, name: str, before: np.ndarray, after: np.ndarray) -> list[dict[str, object]]:
-    """The rows of one setting. before, after: (item,) correct."""
+def priced(asked: Sequence[Item], name: str, before: np.ndarray, after: np.ndarray) -> list[dict[str, object]]:
+    """The rows of one setting. before, after: (item,) correct, in the order of the items asked."""
+    families = np.array([item.family for item in asked])
+    chance = np.array([item.chance for item in asked])
     rows = []
-    for family in ("all", *dict.fromkeys(test.families.tolist())):
-        own = np.ones(len(before), bool) if family == "all" else test.families == family
-        stimuli = [stimulus for stimulus, kept in zip(test.stimuli, own, strict=True) if kept]
-        level = skill(before[own], test.chance[own], stimuli)
-        found = loss(before[own], after[own], test.chance[own], stimuli)
+    for family in ("all", *dict.fromkeys(families.tolist())):
+        own = np.ones(len(before), bool) if family == "all" else families == family
+        stimuli = [item.stimulus for item, kept in zip(asked, own, strict=True) if kept]
+        level = skill(before[own], chance[own], stimuli)
+        found = loss(before[own], after[own], chance[own], stimuli)
         rows.append(
             {
                 "setting": name, "family": family, "n_items": int(own.sum()), "accuracy": float(after[own].mean()),
-                "chance": float(test.chance[own].mean()), "capability": float((after - test.chance)[own].mean()),
+                "chance": float(chance[own].mean()), "capability": float((after - chance)[own].mean()),
                 "capability_loss": found.estimate, "capability_loss_low": found.low, "capability_loss_high": found.high,
                 "void": None if found.estimate is not None else
                 f"the unedited subject is not above chance here ({level.estimate:+.3f})",

@@ -153,7 +153,7 @@ class _Stages:
         before, rows, answers = test.correct(), [], []
         for number, setting in enumerate(self.settings):
             after = test.correct(setting.edits) if setting.edits else before
-            rows += priced(test, setting.name, before, after)
+            rows += priced(test.items, setting.name, before, after)
             answers.append(
                 pl.DataFrame(
                     {

@@ -6,22 +6,13 @@ hidden from it, whether it is padding or the leftovers of a conversation that us
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from greenroom.errors import ModelError
-
-
-def release_memory() -> None:
-    """Gives freed memory back to the system. Caches come in many sizes below the C library's threshold for memory of
-    their own, and their holes would otherwise add up to gigabytes. Does nothing where the C library has no such call."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class RowCache:

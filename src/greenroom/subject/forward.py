@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from greenroom.errors import ModelError
-from greenroom.subject.cache import Prefix, RowCache, attention_mask, release_memory
+from greenroom.subject.cache import Prefix, RowCache, attention_mask
 from greenroom.subject.capture import Hooks, Pass, Stop
+from greenroom.subject.memory import retain_memory
 from greenroom.subject.prefixes import Node, PrefixTree, shared_prefixes
 
 # Rows × padded tokens of one forward: large enough for the matrix rate, small enough for the activations of an MLP.
 TOKENS_PER_FORWARD = 3072
+# What a forward costs beside its tokens, in tokens: the weights are read once a forward, however few rows there are.
+FORWARD_COST = 96
 # Keys and values of shared prefixes that may be alive at the same time.
-PREFIX_BYTES = 1 << 29
+PREFIX_BYTES = 3 << 27
 # Up to so many rows the vocabulary is multiplied in parts, rows last. A matrix library splits the work along what
 # it takes for the rows of the result: with few rows and 49k columns the plain order reaches half the matrix rate
 # (measured: 64 rows 101 → 137 GFLOP/s, 150 rows 135 → 140, 256 rows 146 → 136).
@@ -48,6 +51,8 @@ class Network:
             raise ModelError("this model has no language-model head; expected a causal language model")
         self.device = next(model.parameters()).device
         self.dtype = next(self.body.parameters()).dtype
+        if self.device.type == "cpu":
+            retain_memory()
         self.context = int(getattr(self.config, "max_position_embeddings", 0) or (1 << 30))
         self.softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
         # Granite divides its logits, Cohere multiplies them.
@@ -115,21 +120,29 @@ def _blocks(body: nn.Module, count: int) -> Sequence[nn.Module]:
 
 
 def planned(stretches: Sequence[Stretch], budget: int = TOKENS_PER_FORWARD, rows: int = 256) -> Iterator[list[Stretch]]:
-    """Batches of similar length, longest first, within `budget` padded tokens (prefix tokens weigh half: they
-    cost memory and attention, not matrix products). Depends on lengths alone, never on free memory."""
+    """Batches of similar length, longest first: the cut of the sorted stretches that costs least, where a batch costs
+    its padded tokens and FORWARD_COST. Each keeps to `budget` padded tokens (prefix tokens weigh half: they cost
+    memory and attention, not matrix products). Depends on lengths alone, never on free memory."""
     ordered = sorted(stretches, key=lambda item: (-len(item.tokens), -item.start, item.row))
-    batch: list[Stretch] = []
-    longest = deepest = 0
-    for item in ordered:
-        deepest_with = max(deepest, item.start)
-        width = max(longest, len(item.tokens)) + deepest_with // 2
-        if batch and (width * (len(batch) + 1) > budget or len(batch) >= rows):
-            yield batch
-            batch, longest, deepest = [], 0, 0
-        batch.append(item)
-        longest, deepest = max(longest, len(item.tokens)), max(deepest, item.start)
-    if batch:
-        yield batch
+    # Of the first n stretches: what their best cut costs, and where its last batch begins.
+    cheapest, cut = [0] * (len(ordered) + 1), [0] * (len(ordered) + 1)
+    for end in range(1, len(ordered) + 1):
+        deepest, best = 0, 0
+        for begin in range(end - 1, max(-1, end - rows - 1), -1):
+            longest, count = len(ordered[begin].tokens), end - begin
+            deepest = max(deepest, ordered[begin].start)
+            if count > 1 and (longest + deepest // 2) * count > budget:
+                break
+            cost = cheapest[begin] + longest * count + FORWARD_COST
+            if count == 1 or cost <= best:
+                best, cut[end] = cost, begin
+        cheapest[end] = best
+    batches: list[list[Stretch]] = []
+    end = len(ordered)
+    while end:
+        batches.append(ordered[cut[end] : end])
+        end = cut[end]
+    yield from reversed(batches)
 
 
 def run_stretches(
@@ -180,7 +193,6 @@ def windows(
             count //= 2
         yield window, tree
         begin += count
-        release_memory()
 
 
 def compute_prefixes(
