@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from greenroom.conversation import assistant, system, user
 from greenroom.errors import ConversationError, ModelError
 from greenroom.subject import Capture, Intervention, PrefixCache, check_instrument, tiny
+from greenroom.subject.forward import FORWARD_COST, Stretch, planned
 from greenroom.subject.prefixes import shared_prefixes
 from greenroom.subject.sampling import drawn, random_streams
 from greenroom.subject.tiny import ARCHITECTURES
@@ -346,6 +347,30 @@ def test_a_prefix_cache_changes_nothing_but_the_cost(subject):
 
 
 # Parts ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 100)), max_size=9), st.integers(64, 2048))
+def test_batches_hold_each_stretch_once_within_the_budget_at_the_least_cost(sizes, budget) -> None:
+    stretches = [Stretch(row, start, [0] * length) for row, (length, start) in enumerate(sizes)]
+    batches = list(planned(stretches, budget))
+    ordered = [item for batch in batches for item in batch]
+    assert sorted(item.row for item in ordered) == list(range(len(sizes)))
+    assert [len(item.tokens) for item in ordered] == sorted((length for length, _ in sizes), reverse=True)
+
+    def fits(batch) -> bool:
+        width = max(len(item.tokens) for item in batch) + max(item.start for item in batch) // 2
+        return len(batch) == 1 or width * len(batch) <= budget
+
+    def cost(cut) -> int:
+        return sum(max(len(item.tokens) for item in batch) * len(batch) + FORWARD_COST for batch in cut)
+
+    assert all(fits(batch) for batch in batches)
+    for pattern in range(1 << max(0, len(ordered) - 1)):  # every way to cut the sorted stretches
+        ends = [place + 1 for place in range(len(ordered) - 1) if pattern >> place & 1] + [len(ordered)]
+        cut = [ordered[begin:end] for begin, end in zip([0, *ends], ends, strict=False) if end > begin]
+        if all(fits(batch) for batch in cut):
+            assert cost(batches) <= cost(cut)
 
 
 @settings(max_examples=100, deadline=None)
