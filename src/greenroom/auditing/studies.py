@@ -87,14 +87,17 @@ def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFr
     """The findings of a search in words."""
     factors = archetypes.filter(archetypes["method"] == "factor")
     stable = factors.filter(factors["stable"])
-    number = found["n_factors"]
+    number, recurring = found["n_factors"], found["recurring_factors"]
+    lone = found["stable_factors"] - recurring
     parts = [
         said(
             "archetypes_factors",
             model=model,
             n=number,
             stable=found["stable_factors"],
+            lone=said("archetypes_lone", n=lone) if lone else "",
             explained=100 * found["explained"],
+            reproducible=100 * found["reproducible"],
         )
         if number
         else said("archetypes_no_factors", model=model)
@@ -111,9 +114,7 @@ def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFr
         parts.append(
             said("archetypes_jungian", explained=100 * found["explained_jungian"], n=near.height, of=stable.height)
         )
-    headline = said(
-        "archetypes_headline" if stable.height else "archetypes_headline_none", model=model, n=stable.height
-    )
+    headline = said("archetypes_headline" if recurring else "archetypes_headline_none", model=model, n=recurring)
     return {"headline": headline, "archetypes": " ".join(parts)}
 
 

@@ -104,7 +104,7 @@ class FactorChoice:
 @dataclass(frozen=True)
 class Found:
     """What was found. coordinates: (reply, component) of all replies; roles: (searched role, component) means.
-    cluster_choice, factor_choice: every number tried."""
+    cluster_choice, factor_choice: every number tried. reproducible: see the function of that name."""
 
     space: Space
     archetypes: tuple[Archetype, ...]
@@ -112,6 +112,7 @@ class Found:
     roles: Array
     cluster_choice: tuple[Choice, ...]
     factor_choice: tuple[FactorChoice, ...]
+    reproducible: float
 
     def of(self, method: str) -> list[Archetype]:
         return [one for one in self.archetypes if one.method == method]
@@ -141,7 +142,8 @@ def search(material: Material, *, seed: int = 0, resamples: int = RESAMPLES, pro
     kept = [
         Archetype(name, method, direction, strength, *stability[name]) for name, method, direction, strength in found
     ]
-    return Found(space, tuple(kept), coordinates, roles, tuple(clusters), tuple(factors))
+    shown = reproducible(table, seed=seed)
+    return Found(space, tuple(kept), coordinates, roles, tuple(clusters), tuple(factors), shown)
 
 
 def choose_factors(
@@ -179,6 +181,20 @@ def choose_factors(
         FactorChoice(count, float(explained[row]), float(behind[row].mean()), float(error[row]), row == chosen)
         for row, count in enumerate(counts)
     ]
+
+
+def reproducible(table: Array, *, draws: int = 40, seed: int = 0) -> float:
+    """Share of the variance of roles' means over half of the questions that the other half shows as well: about the most
+    that factors could explain there. table: as `choose_factors` takes it."""
+    rng = np.random.default_rng(seed)
+    shared = total = 0.0
+    for _ in range(draws):
+        order = rng.permutation(table.shape[1])
+        one, other = (averages(table[:, order[part::2]]) for part in (0, 1))
+        known = np.isfinite(one).all(axis=1) & np.isfinite(other).all(axis=1)
+        shared += float((one[known] * other[known]).sum())
+        total += float((one[known] ** 2).sum() + (other[known] ** 2).sum()) / 2
+    return shared / total if total > 0 else 0.0
 
 
 _Draft = tuple[str, Literal["cluster", "factor"], Array, Array]

@@ -20,6 +20,8 @@ from greenroom.measures.sparse_factors import strengths
 # A role belongs to a cluster above this probability, to a factor above this share of the largest code.
 BELONGS: dict[str, float] = {"cluster": 0.5, "factor": 0.33}
 REPLIES, PER_ROLE, DRAWS = 5, 2, 2000
+# What fewer roles show is a character, and recurs in nothing.
+RECURS = 3
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def _numbers(
         "components": len(found.space.components), "variance_kept": found.space.share,
         "n_clusters": len(clusters), "n_factors": len(factors),
         "stable_clusters": sum(one.stable for one in clusters), "stable_factors": sum(one.stable for one in factors),
-        "explained": chosen.explained,
+        "recurring_factors": sum(one.stable and len(_members(one, material.named)) >= RECURS for one in factors),
+        "explained": chosen.explained, "reproducible": found.reproducible,
         "explained_jungian": _explained(material, found, factors, jungian) if jungian else None,
         "kinds_rand": rand, "kinds_rand_p": rand_p,
     }  # fmt: skip

@@ -102,5 +102,7 @@ def _resampled(first: Array, second: Array, rng: np.random.Generator) -> float |
     drawn = rng.integers(len(first), size=len(first))
     rows, columns = (drawn[index] for index in np.triu_indices(len(first), 1))
     apart = rows != columns
+    if not apart.any():  # one thing, drawn n times
+        return None
     one, other = (_standard(ranks(table[rows[apart], columns[apart]])) for table in (first, second))
     return float(one @ other) if one.any() and other.any() else None

@@ -72,7 +72,8 @@ class Results:
 
     def said(self, chapter: str) -> str | None:
         """The finding in plain words that the audit wrote for a chapter."""
-        return (self.summary.get("sentences") or {}).get(chapter)
+        found = (self.summary.get("sentences") or {}).get(chapter)
+        return None if found is None else found.replace(" %", "\N{NO-BREAK SPACE}%")
 
     def grade(self, measure: str) -> str | None:
         """The validity grade of a measure by name; None where it was not graded."""

@@ -100,8 +100,8 @@ def archetypes(results: Results) -> Chapter | None:
     )  # fmt: skip
     return chapter(
         "archetypes", found.said("archetypes") or text["finding"].format(n=frame.height), stability, drawn, numbers,
-        quotes=_quotes(frame, places, replies, titles), open_heading=text["open_heading"], open_table=_cards(frame, titles),
-        notes=[text["unstable_note"] if len(stable) < frame.height else "", kept_note(results, found, "archetypes")],
+        quotes=_quotes(frame, places, replies, titles), open_heading=text["open_heading"], open_table=_cards(frame),
+        notes=[text["card_note"], text["unstable_note"] if len(stable) < frame.height else "", kept_note(results, found, "archetypes")],
     )  # fmt: skip
 
 
@@ -117,10 +117,13 @@ def _neighbours(places: pl.DataFrame) -> dict[str, str]:
 
 def _title(row: dict[str, Any]) -> str:
     """The label of an archetype that has no name: what it is, its number, and the roles that show it most."""
-    method, _, count = row["archetype"].partition("_")
-    label = words()["chapters"]["archetypes"][method].format(number=count)
     roles = row["members"].split(", ")[:3] if row["members"] else [row["nearest_role"]]
-    return f"{label}: {listed(roles)}"
+    return f"{_label(row)}: {listed(roles)}"
+
+
+def _label(row: dict[str, Any]) -> str:
+    method, _, count = row["archetype"].partition("_")
+    return words()["chapters"]["archetypes"][method].format(number=count)
 
 
 def _row(one: dict[str, Any], titles: dict[str, str]) -> Row:
@@ -134,7 +137,7 @@ def _row(one: dict[str, Any], titles: dict[str, str]) -> Row:
     )  # fmt: skip
 
 
-def _cards(frame: pl.DataFrame, titles: dict[str, str]) -> Table:
+def _cards(frame: pl.DataFrame) -> Table:
     """What each is like, in words: roles, kind, nearest archetype of Jung, side of the axis."""
     text, rows = words()["chapters"]["archetypes"], []
     for one in frame.to_dicts():
@@ -147,11 +150,11 @@ def _cards(frame: pl.DataFrame, titles: dict[str, str]) -> Table:
         kind = "–" if one["kind"] is None else text["kind"].format(
             kind=kind_of("kind", one["kind"]), percent=number(100 * one["kind_share"], 0)
         )  # fmt: skip
-        rows.append(
-            (titles[one["archetype"]], text["yes" if one["stable"] else "no"], listed(one["members"].split(", ")[:6]) if one["members"] else "–",
-             kind, jung, number(one["axis_cosine"], signed=True), number(one["default_sd"], 1, signed=True))
-        )  # fmt: skip
-    return Table(tuple(text["card_columns"]), tuple(rows), frozenset({5, 6}))
+        name = _label(one) if one["stable"] else text["card_unstable"].format(name=_label(one))
+        roles = listed(one["members"].split(", ")[:6]) if one["members"] else "–"
+        places = (number(one["axis_cosine"], signed=True), number(one["default_sd"], 1, signed=True))
+        rows.append((name, roles, kind, jung, *places))
+    return Table(tuple(text["card_columns"]), tuple(rows), frozenset({4, 5}))
 
 
 def _chosen(choice: pl.DataFrame, method: str) -> dict[str, Any]:

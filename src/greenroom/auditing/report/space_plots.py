@@ -28,7 +28,7 @@ def plane(frame: pl.DataFrame, axes: tuple[str, str], unit: str) -> Spec:
     }  # fmt: skip
     wide = max(float(np.ptp(xs)), float(np.ptp(ys)), 1e-9)
     bar = _round(0.25 * wide)
-    left, low = float(xs.min()) - 0.05 * wide, float(ys.min()) - 0.14 * wide
+    left, low = float(xs.min()) - 0.05 * wide, float(ys.min()) - 0.24 * wide
     ranges = [[left, float(xs.max()) + 0.05 * wide], [low - 0.06 * wide, float(ys.max()) + 0.08 * wide]]
     drawn = _bare(ranges)
     drawn["shapes"] = [
@@ -63,7 +63,8 @@ def pairs(frame: pl.DataFrame, floor: float | None) -> Spec:
     shapes, notes = [level(0.0)], []
     if floor is not None:
         shapes.append(level(floor, dash="dot"))
-        notes.append(note(max(x), floor, text["floor"], anchor="right", shift=8))
+        # At the left: few characters lie so close together inside.
+        notes.append(note(0.0, floor, text["floor"], anchor="left", shift=8, x_shift=3))
     return {
         "data": [marks],
         "layout": layout(
