@@ -325,6 +325,45 @@ def test_intervene_nests_and_leaves_nothing_behind(llama):
     assert not any(block._forward_hooks for block in llama.network.blocks)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_trainers_forward_is_edited_with_gradients(llama, side):
+    vector = torch.sin(torch.arange(64.0))
+    edit = Intervention("steer", 1, vector, 9.0)
+    talks = [[*talk, assistant("Aye, so it is.")] for talk in CONVERSATIONS[:2]]
+    rows = [llama.chat.encode(talk, generate=False).tokens for talk in talks]
+    length = max(map(len, rows))
+    ids, mask = torch.zeros(2, length, dtype=torch.long), torch.zeros(2, length, dtype=torch.long)
+    for index, row in enumerate(rows):
+        place = slice(length - len(row), length) if side == "left" else slice(0, len(row))
+        ids[index, place], mask[index, place] = torch.tensor(row), 1
+    weight = llama.network.blocks[0].mlp.down_proj.weight
+    places = (mask.cumsum(-1) - 1).clamp_min(0)
+    with llama.training(edit):
+        logits = llama.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False).logits
+        (gradient,) = torch.autograd.grad(logits.logsumexp(-1)[mask.bool()].sum(), weight)
+    assert gradient.norm() > 0
+    plain = llama.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False).logits
+    logits = logits.detach()
+    for index, row in enumerate(rows):
+        seen = mask[index].bool()
+        with llama.intervene(edit):
+            expected = llama.score([talks[index][:-1]], ["Aye, so it is."]).tokens[0]
+        start = llama.chat.encode(talks[index][:-1], generate=True).tokens
+        found = [
+            float(logits[index][seen].log_softmax(-1)[place - 1, row[place]])
+            for place in range(len(start), len(start) + len(expected))
+        ]
+        assert found == pytest.approx(expected, abs=1e-4)
+        assert not torch.allclose(plain[index][seen], logits[index][seen], atol=1e-3)
+    with (
+        pytest.raises(ValueError, match="all tokens"),
+        llama.training(Intervention("steer", 1, vector, 9.0, tokens="reply")),
+    ):
+        pass
+    assert not any(block._forward_hooks for block in llama.network.blocks)
+    assert not llama.network.body._forward_pre_hooks
+
+
 def test_an_interrupt_leaves_no_hook(llama):
     def interrupt(done, total):
         raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from greenroom.conversation import Conversation
 from greenroom.errors import ConversationError
 from greenroom.subject import decoding, scoring
 from greenroom.subject.cache import PrefixCache
-from greenroom.subject.capture import Captured, Pool, Sinks
+from greenroom.subject.capture import Captured, Hooks, Pass, Pool, Sinks
 from greenroom.subject.chat import Chat, Encoded
 from greenroom.subject.decoding import Capture, Reply
 from greenroom.subject.forward import Network
@@ -252,6 +252,37 @@ class Subject:
             yield self
         finally:
             self._standing = before
+
+    @contextmanager
+    def training(self, *interventions: Intervention) -> Iterator[Subject]:
+        """Applies interventions to forwards of `subject.model` that others run inside the `with` block, gradients
+        included: a trainer that must learn under a steered or capped residual stream.
+
+        Rows may be padded on either side if the forward gets an attention mask; padding is left alone. ValueError for
+        edits of the prompt or the reply alone, or with an amount a conversation: a trainer's batch tells neither.
+        """
+        edits = self._edits(interventions)
+        if any(edit.tokens != "all" or isinstance(edit.amount, tuple) for edit in edits):
+            raise ValueError("in training an intervention edits all tokens by one amount; make it with tokens='all'")
+        hooks = Hooks(self.network.blocks, self.sinks, edits, 1)
+
+        def before(_: Any, inputs: tuple[Any, ...], given: dict[str, Any]) -> None:
+            fed = next(x for x in (given.get("input_ids"), given.get("inputs_embeds"), *inputs) if x is not None)
+            mask, places = given.get("attention_mask"), given.get("position_ids")
+            if isinstance(mask, torch.Tensor) and mask.dim() == 2:
+                # Padding counts as position 0, which is spared as the sink is.
+                places = (mask.cumsum(dim=-1) - 1).clamp_min(0) * mask
+            elif places is None:
+                places = torch.arange(fed.shape[1], device=fed.device)
+            rows = torch.zeros(fed.shape[0], dtype=torch.long, device=fed.device)
+            hooks.current = Pass(rows, places.expand(fed.shape[:2]), rows)
+
+        watch = self.network.body.register_forward_pre_hook(before, with_kwargs=True)
+        try:
+            with hooks.attached():
+                yield self
+        finally:
+            watch.remove()
 
     def _edits(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         return (*self._standing, *self._checked(interventions))
