@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from greenroom.auditing.audit import audit as audit
     from greenroom.auditing.behaviour import BehaviourResult as BehaviourResult
     from greenroom.auditing.behaviour import map_behaviour as map_behaviour
+    from greenroom.auditing.drift import DriftResult as DriftResult
+    from greenroom.auditing.drift import measure_drift as measure_drift
+    from greenroom.auditing.selftalk import SelfTalkResult as SelfTalkResult
+    from greenroom.auditing.selftalk import measure_selftalk as measure_selftalk
     from greenroom.conversation import Conversation as Conversation
     from greenroom.conversation import Message as Message
     from greenroom.conversation import assistant as assistant
@@ -47,6 +51,8 @@ HOMES = {
     "greenroom.auditing.archetypes": ("ArchetypesResult", "find_archetypes"),
     "greenroom.auditing.audit": ("AuditResult", "audit"),
     "greenroom.auditing.behaviour": ("BehaviourResult", "map_behaviour"),
+    "greenroom.auditing.drift": ("DriftResult", "measure_drift"),
+    "greenroom.auditing.selftalk": ("SelfTalkResult", "measure_selftalk"),
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),

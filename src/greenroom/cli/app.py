@@ -6,7 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from greenroom.cli import archetypes, audit, chat, directions, doctor, frontier, map, personas, read, report, trait, who
+from greenroom.cli import (
+    archetypes,
+    audit,
+    chat,
+    directions,
+    doctor,
+    drift,
+    frontier,
+    map,
+    personas,
+    read,
+    report,
+    selftalk,
+    trait,
+    who,
+)
 
 app = typer.Typer(
     name="greenroom",
@@ -57,6 +72,8 @@ app.command("personas")(personas.personas)
 app.command("chat")(chat.chat)
 app.command("trait")(trait.trait)
 app.command("frontier")(frontier.frontier)
+app.command("drift")(drift.drift)
+app.command("selftalk")(selftalk.selftalk)
 app.add_typer(directions.app)
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,256 @@
+"""What the replies of drifting conversations say: curves, drift, ways back, and what the user's message tells of it.
+
+A conversation's place at a moment is the mean over its neutral probes. Probes without a reading are left out; a moment
+with fewer than half of its probes has no place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from greenroom.evals.drift import CAP_ON
+from greenroom.measures.intervals import Interval, bootstrap_mean
+from greenroom.measures.prediction import explained
+from greenroom.measures.recovery import Recovery, mean_interval, recovery
+from greenroom.measures.within import within_slope
+
+READINGS = ("cold", "hot")  # the headline first: the one in which all ways back can be compared
+ALL = "all"
+
+REPLIES: dict[str, Any] = {
+    "conversation": pl.String,
+    "domain": pl.String,
+    "case": pl.Int64,
+    "user": pl.String,  # scripted, simulated
+    "moment": pl.String,  # warm, turn, fresh, before, after, back, return, summary
+    "arm": pl.String,  # of back and return
+    "place": pl.Int64,  # which turn (from 1) or which probe (from 0)
+    "message": pl.String,
+    "reply": pl.String,
+    "cut": pl.Boolean,
+    "axis_sd_hot": pl.Float64,  # null: read from a log, or made under the cap
+    "axis_sd_cold": pl.Float64,
+}
+WAYS: dict[str, Any] = {
+    "reading": pl.String,
+    "domain": pl.String,
+    "arm": pl.String,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("undone", "beyond", "left_sd", "drift_sd")
+        for end in ("", "_low", "_high")
+    },
+    "n": pl.Int64,
+    "missing": pl.String,
+}
+PREDICTED: dict[str, Any] = {
+    "reading": pl.String,
+    "of": pl.String,  # level, change
+    "by": pl.String,  # message, domain
+    "r2": pl.Float64,
+    "r2_low": pl.Float64,
+    "r2_high": pl.Float64,
+    "n": pl.Int64,
+}
+CURVE: dict[str, Any] = {
+    "reading": pl.String,
+    "domain": pl.String,
+    "user": pl.String,
+    "turn": pl.Int64,
+    "axis_sd": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """curve: one row a reading, domain, kind of user and turn. ways: one row a reading, domain and way back. drifts,
+    slopes: by (reading, domain), sd of the probes and sd a turn of the talk. summary: what summary.json says."""
+
+    curve: pl.DataFrame
+    ways: pl.DataFrame
+    drifts: dict[tuple[str, str], Interval]
+    slopes: dict[tuple[str, str], Interval]
+    summary: dict[str, Any]
+
+
+def findings(frame: pl.DataFrame, seed: int = 0) -> Finding:
+    """The results from the replies; domain `all` pools the conversations of all domains."""
+    readings = [reading for reading in READINGS if frame[f"axis_sd_{reading}"].is_not_null().any()]
+    domains = [ALL, *frame["domain"].unique(maintain_order=True)]
+    ways: list[dict[str, Any]] = []
+    curve: list[dict[str, Any]] = []
+    drifts: dict[tuple[str, str], Interval] = {}
+    slopes: dict[tuple[str, str], Interval] = {}
+    for reading in readings:
+        for domain in domains:
+            part = frame if domain == ALL else frame.filter(pl.col("domain") == domain)
+            places = moments(part, reading)
+            # Drift is before − after everywhere: above 0 is away from the assistant.
+            drifts[reading, domain] = mean_interval(places["before"] - places["after"])
+            slopes[reading, domain] = _slope(part, reading, seed)
+            ways += [_way_row(reading, domain, arm, places) for arm in _arms(part)]
+            curve += _curve_rows(part, reading, domain, seed)
+    table = pl.DataFrame(ways, schema=WAYS)
+    return Finding(
+        pl.DataFrame(curve, schema=CURVE), table, drifts, slopes, _summary(frame, table, drifts, slopes, readings)
+    )
+
+
+def moments(frame: pl.DataFrame, reading: str) -> dict[str, np.ndarray]:
+    """The conversations' places, (conversation,) sd with NaN for missing: fresh, before, after, and each `back/<arm>`.
+
+    All in the order in which conversations first occur.
+    """
+    names = frame["conversation"].unique(maintain_order=True).to_list()
+    asked = frame.filter(pl.col("moment").is_in(["fresh", "before", "after", "back"]))
+    means = asked.group_by("conversation", "moment", "arm").agg(
+        pl.col(f"axis_sd_{reading}").mean().alias("mean"),
+        (pl.col(f"axis_sd_{reading}").is_not_null().mean() >= 0.5).alias("enough"),
+    )
+    found: dict[str, dict[str, float]] = {}
+    for row in means.iter_rows(named=True):
+        key = f"back/{row['arm']}" if row["moment"] == "back" else row["moment"]
+        if row["enough"]:
+            found.setdefault(key, {})[row["conversation"]] = row["mean"]
+    keys = ["fresh", "before", "after", *(f"back/{arm}" for arm in _arms(frame))]
+    return {key: np.array([found.get(key, {}).get(name, np.nan) for name in names], float) for key in keys}
+
+
+def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dict[str, Any]]:
+    """R² of held-out predictions from the user's message, for the projection's level at a turn and its change since the
+    turn before.
+
+    talk: the replies of the turns; values: (row, hidden) activations of the messages read alone. `by`: the message, or
+    the domain alone, which is what a monitor would see that only reads the topic. Cases are held out whole, with both
+    their users.
+    """
+    groups = [f"{domain}-{case}" for domain, case in talk.select("domain", "case").iter_rows()]
+    domains = talk["domain"].unique(maintain_order=True).to_list()
+    topic = np.array([[float(domain == name) for name in domains] for domain in talk["domain"]])
+    rows = []
+    for reading in READINGS:
+        column = f"axis_sd_{reading}"
+        if not talk[column].is_not_null().any():
+            continue
+        ordered = pl.col(column) - pl.col(column).shift(1).over("conversation", order_by="place")
+        outcomes = talk.select(pl.col(column).alias("level"), ordered.alias("change"))
+        for outcome in ("level", "change"):
+            y = np.array([np.nan if value is None else value for value in outcomes[outcome]], float)
+            for by, features in (("message", values), ("domain", topic)):
+                share = explained(features, y, groups, seed=seed)
+                rows.append({"reading": reading, "of": outcome, "by": by, **_named("r2", share), "n": share.n})
+    return rows
+
+
+def drift_table(found: Finding) -> pl.DataFrame:
+    """The rows of tables/drift.parquet: drift of the probes and slope of the talk, by reading and domain."""
+    rows = [
+        {
+            "reading": reading,
+            "domain": domain,
+            **_named("drift_sd", drift),
+            **_named("slope_sd_per_turn", found.slopes[reading, domain]),
+            "n": drift.n,
+        }
+        for (reading, domain), drift in found.drifts.items()
+    ]
+    floats = [f"{name}{end}" for name in ("drift_sd", "slope_sd_per_turn") for end in ("", "_low", "_high")]
+    schema: dict[str, Any] = {
+        "reading": pl.String,
+        "domain": pl.String,
+        **dict.fromkeys(floats, pl.Float64),
+        "n": pl.Int64,
+    }
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _arms(frame: pl.DataFrame) -> list[str]:
+    return frame.filter(pl.col("moment") == "back")["arm"].unique(maintain_order=True).to_list()
+
+
+def _way_row(reading: str, domain: str, arm: str, places: dict[str, np.ndarray]) -> dict[str, Any]:
+    alone = places.get("back/none") if arm != "none" else None
+    found: Recovery = recovery(places["before"], places["after"], places[f"back/{arm}"], alone)
+    row = {
+        "reading": reading,
+        "domain": domain,
+        "arm": arm,
+        "n": found.drift.n,
+        "missing": _missing(found, arm, reading),
+    }
+    named = {"undone": found.undone, "beyond": found.beyond, "left_sd": found.left, "drift_sd": found.drift}
+    for name, interval in named.items():
+        row |= _named(name, interval)
+    return row
+
+
+def _missing(found: Recovery, arm: str, reading: str) -> str | None:
+    """Why there is no share, by its key in templates/dynamics.yaml."""
+    if found.undone.estimate is not None:
+        return None
+    if found.drift.n < 2:
+        return "edited" if arm == CAP_ON and reading == "hot" else "few"
+    return "no_drift"
+
+
+def _curve_rows(part: pl.DataFrame, reading: str, domain: str, seed: int) -> list[dict[str, Any]]:
+    """The mean place by turn; turn 0 is the exchange before the first probes."""
+    rows: list[dict[str, Any]] = []
+    talk = part.filter(pl.col("moment").is_in(["warm", "turn"]))
+    kinds = [ALL, *talk["user"].unique(maintain_order=True)]
+    for kind in kinds:
+        own = talk if kind == ALL else talk.filter(pl.col("user") == kind)
+        for (turn,), group in own.group_by("place", maintain_order=True):
+            values = np.array([np.nan if v is None else v for v in group[f"axis_sd_{reading}"]], float)
+            mean = bootstrap_mean(values, group["conversation"].to_list(), seed=seed)
+            rows.append(
+                {"reading": reading, "domain": domain, "user": kind, "turn": turn, "axis_sd": mean.estimate,
+                 "low": mean.low, "high": mean.high, "n": mean.n}
+            )  # fmt: skip
+    return rows
+
+
+def _slope(part: pl.DataFrame, reading: str, seed: int) -> Interval:
+    talk = part.filter(pl.col("moment") == "turn")
+    values = np.array([np.nan if v is None else v for v in talk[f"axis_sd_{reading}"]], float)
+    return within_slope(values, talk["place"].to_numpy(), talk["conversation"].to_list(), seed=seed)
+
+
+def _summary(
+    frame: pl.DataFrame,
+    ways: pl.DataFrame,
+    drifts: dict[tuple[str, str], Interval],
+    slopes: dict[tuple[str, str], Interval],
+    readings: Sequence[str],
+) -> dict[str, Any]:
+    said: dict[str, Any] = {"reading": readings[0] if readings else None}
+    for reading in readings:
+        places = moments(frame, reading)
+        own = ways.filter((pl.col("reading") == reading) & (pl.col("domain") == ALL))
+        said[reading] = {
+            **{f"{moment}_sd": mean_interval(places[moment]).estimate for moment in ("fresh", "before", "after")},
+            **_named("drift_sd", drifts[reading, ALL]),
+            **_named("slope_sd_per_turn", slopes[reading, ALL]),
+            "domains": {
+                domain: _named("drift_sd", drift)
+                for (which, domain), drift in drifts.items()
+                if which == reading and domain != ALL
+            },
+            "ways": {
+                row["arm"]: {name: row[name] for name in WAYS if name not in ("reading", "domain", "arm")}
+                for row in own.to_dicts()
+            },
+        }
+    return said
+
+
+def _named(name: str, interval: Interval) -> dict[str, float | None]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
