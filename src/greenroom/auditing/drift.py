@@ -17,7 +17,7 @@ import polars as pl
 
 from greenroom.auditing.drift_findings import PREDICTED, REPLIES, drift_table, findings, predicted
 from greenroom.auditing.logs import is_log, samples_of
-from greenroom.auditing.talks import WAVE, Settings, cold_values, hold_talks, hot, message_values, options
+from greenroom.auditing.talks import HELD, Settings, cold_values, hold_talks, hot, message_values, options, part
 from greenroom.directions import Direction
 from greenroom.directions.interventions import cap as capped
 from greenroom.directions.interventions import direction_named
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FLOOR = "default:p25"  # of the arm `cap`
+WAVE = 8  # conversations held at once: what an interruption costs; each asks some hundred replies
 CONVERSATIONS = 3  # cases a domain and kind of user
 READER_AXIS = "reader_axis"  # built from cold re-reads (reader/axis.py); used where these weights have one
 
@@ -133,11 +134,13 @@ def measure_drift(
             scripts = [design.script(case, turns, return_turns, tried, prompt) for case in wave]
             said = hold_talks(
                 subject, scripts, settings, layer=hot_axis.layer, edits=edits, player=user,
-                replies=sum(design.replies_of(case, turns, return_turns, tried) for case in wave), progress=run.advance,
+                replies=sum(design.replies_of(case, turns, return_turns, tried) for case in wave),
+                progress=part(run.advance, 0, HELD),
             )  # fmt: skip
             values = cold_values(
-                subject, cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said]
-            )
+                subject, cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said],
+                part(run.advance, HELD, 1),
+            )  # fmt: skip
             rows = [
                 _row(wave[one.talk], one.ask.name, one.ask.message, one.reply.text, one.reply.finish == "length")
                 | {"axis_sd_hot": warm, "axis_sd_cold": cool}

@@ -19,7 +19,7 @@ import polars as pl
 from greenroom.auditing.drift import READER_AXIS
 from greenroom.auditing.logs import is_log, samples_of
 from greenroom.auditing.selftalk_findings import MESSAGES, PLACES, components, findings
-from greenroom.auditing.talks import WAVE, Settings, cold_values, hold_talks, hot, options
+from greenroom.auditing.talks import HELD, WAVE, Settings, cold_values, hold_talks, hot, options, part
 from greenroom.directions import Direction
 from greenroom.directions.cast import DEFAULT, Cast, perform, usual_cast
 from greenroom.directions.interventions import direction_named
@@ -187,11 +187,13 @@ class _Stages:
             self.subject, [design.script(talk, messages, system) for talk in wave],
             # Repeats of one opening that lie in two waves are to differ too.
             replace(self.settings, seed=int(digest("wave", str(self.settings.seed), str(number)), 16) % 2**31),
-            layer=self.hot_axis.layer, replies=messages * len(wave), progress=self.run.advance,
+            layer=self.hot_axis.layer, replies=messages * len(wave),
+            progress=part(self.run.advance, 0, HELD),
         )  # fmt: skip
         values = cold_values(
-            self.subject, self.cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said]
-        )
+            self.subject, self.cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said],
+            part(self.run.advance, HELD, 1),
+        )  # fmt: skip
         vocabulary = int(self.subject.network.config.vocab_size)
         rows = []
         for one, warm in zip(said, hot(said, self.hot_axis), strict=True):

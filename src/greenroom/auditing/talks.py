@@ -20,7 +20,8 @@ from greenroom.subject import Capture, Intervention, PrefixCache, Reply, Subject
 from greenroom.subject.subject import Progress
 
 CACHE_BYTES = 3 << 29  # of keys and values that open conversations keep; what does not fit is computed again
-WAVE = 20  # conversations held at once: enough for a full batch, few enough for the cache
+WAVE = 20  # talks held at once: enough for a full batch, few enough for the cache
+HELD = 0.8  # of the time of a wave; the rest is reading
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ def hold_talks(
                 continue
         waiting, step = following, step + 1
     return [one for talk in said for one in talk]
+
+
+def part(progress: Progress, begin: float, end: float) -> Progress:
+    """The progress of one part of a stage, which lies between two shares of it."""
+    return lambda done, total: progress(round(1000 * (begin + (end - begin) * done / max(total, 1))), 1000)
 
 
 def _portion(progress: Progress, before: int, rows: int, replies: int) -> Progress:
