@@ -20,7 +20,7 @@ from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from greenroom import evals
 from greenroom.auditing import drift as job
 from greenroom.auditing.drift import measure_drift
-from greenroom.auditing.drift_findings import ALL, REPLIES, findings, predicted
+from greenroom.auditing.drift_findings import ALL, REPLIES, copied, findings, predicted
 from greenroom.auditing.dynamics_page import write_drift_page
 from greenroom.auditing.dynamics_words import drift_sentences, drift_spoken
 from greenroom.auditing.talks import Settings, _Lent, hold_talks
@@ -251,6 +251,23 @@ def test_a_moment_with_too_few_readings_has_no_place():
     assert (one["drift_sd_low"], one["ways"]["none"]["missing"]) == (None, "few")
 
 
+def test_a_model_that_goes_on_with_its_last_words_is_told_from_a_character():
+    said = {
+        "before": ["Boil it for six minutes.", "Weather is today.", "Call it Leaves."],
+        "after": ["A keeper's memory."] * 2 + ["Arr."],
+    }
+    rows = [
+        {"conversation": "c", "moment": moment, "place": place, "reply": reply}
+        for moment, replies in said.items()
+        for place, reply in enumerate(replies)
+    ]
+    frame = pl.DataFrame([dict.fromkeys(REPLIES) | row for row in rows], schema=REPLIES)
+    assert (copied(frame, "before"), copied(frame, "back")) == (0, None)
+    assert copied(frame, "after") == pytest.approx(2 / 3)
+    told = drift_spoken(summary_of(planted(1.5, {"none": 0.1}), copied={"before": 0.0, "after": 2 / 3, "back": None}))
+    assert "67\N{NO-BREAK SPACE}% of the probe replies say nearly the same" in told
+
+
 def test_the_message_tells_the_level_and_not_the_change_where_it_is_so():
     """The level is the message's own theme; what is left of the change is noise that no message tells."""
     rng, rows, values = np.random.default_rng(0), [], []
@@ -265,6 +282,8 @@ def test_the_message_tells_the_level_and_not_the_change_where_it_is_so():
     assert found["level", "message"]["r2_low"] > 0.8
     assert found["change", "message"]["r2"] < 0.05
     assert found["level", "domain"]["r2"] < 0.05  # one domain tells nothing
+    alone = predicted(talk.filter(pl.col("case") == 0), np.array(values[:8]))
+    assert [row["r2"] for row in alone if row["by"] == "domain"] == [None, None]  # no other case to learn from
     assert {row["reading"] for row in found.values()} == {"cold"}
 
 

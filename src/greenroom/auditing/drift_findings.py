@@ -17,6 +17,7 @@ from greenroom.evals.drift import CAP_ON
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.measures.prediction import explained
 from greenroom.measures.recovery import Recovery, mean_interval, recovery
+from greenroom.measures.repetition import ALIKE, likeness
 from greenroom.measures.within import within_slope
 
 READINGS = ("cold", "hot")  # the headline first: the one in which all ways back can be compared
@@ -129,8 +130,8 @@ def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dic
     turn before.
 
     talk: the replies of the turns; values: (row, hidden) activations of the messages read alone. `by`: the message, or
-    the domain alone, which is what a monitor would see that only reads the topic. Cases are held out whole, with both
-    their users.
+    the domain alone, which is what a monitor would see that only reads the topic (empty where a domain has one case: then
+    none is known when it is asked for). Cases are held out whole, with both their users.
     """
     groups = [f"{domain}-{case}" for domain, case in talk.select("domain", "case").iter_rows()]
     domains = talk["domain"].unique(maintain_order=True).to_list()
@@ -145,9 +146,27 @@ def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dic
         for outcome in ("level", "change"):
             y = np.array([np.nan if value is None else value for value in outcomes[outcome]], float)
             for by, features in (("message", values), ("domain", topic)):
-                share = explained(features, y, groups, seed=seed)
+                known = by == "message" or len(set(groups)) > len(domains)
+                share = explained(features, y, groups, seed=seed) if known else Interval(None, None, None, len(domains))
                 rows.append({"reading": reading, "of": outcome, "by": by, **_named("r2", share), "n": share.n})
     return rows
+
+
+def copied(frame: pl.DataFrame, moment: str) -> float | None:
+    """The share of probe replies that say nearly the same as the reply to another probe of that conversation and moment.
+
+    Different questions have different answers: where this is high the model goes on saying its last words, and its place
+    tells of them. None without probes.
+    """
+    asked = frame.filter(pl.col("moment") == moment)
+    marks: list[bool] = []
+    for part in asked.partition_by("conversation", "arm", maintain_order=True):
+        said = part["reply"].to_list()
+        marks += [
+            any(likeness(one, other) > ALIKE for place, other in enumerate(said) if place != own)
+            for own, one in enumerate(said)
+        ]
+    return sum(marks) / len(marks) if marks else None
 
 
 def drift_table(found: Finding) -> pl.DataFrame:

@@ -14,6 +14,8 @@ from greenroom.auditing.report.parts import TEMPLATES
 from greenroom.auditing.report.printed import number
 from greenroom.auditing.selftalk_findings import FEWEST, LOOP
 
+COPIED = 0.1  # share of copied probe replies from which a reader is told
+
 
 @cache
 def dynamics() -> dict[str, Any]:
@@ -193,6 +195,10 @@ def basin_line(name: str, one: dict[str, Any]) -> str:
 def warnings(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before any number counts."""
     found = [] if summary["reliable"] else [dynamics()["unreliable"]]
+    after = (summary.get("copied") or {}).get("after")
+    if after is not None and after >= COPIED:
+        shares = {name: number(100 * (summary["copied"][name] or 0.0), 0) for name in ("before", "after")}
+        found.append(dynamics()["copied"].format(**shares))
     empty = summary.get("empty_replies")
     return [*found, dynamics()["gaps"].format(n=empty)] if empty else found
 
