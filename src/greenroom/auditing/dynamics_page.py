@@ -7,19 +7,17 @@ selftalk_chapters.py, the words in templates/dynamics.yaml.
 from __future__ import annotations
 
 import json
-import math
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from greenroom.auditing.drift_chapters import drift_chapters
 from greenroom.auditing.dynamics_words import dynamics, warnings
-from greenroom.auditing.report.parts import TEMPLATES, Chapter, Results, palette, words
+from greenroom.auditing.report.page import environment, finite, partial
+from greenroom.auditing.report.parts import Chapter, Results, palette, words
 from greenroom.auditing.report.printed import number
 from greenroom.auditing.selftalk_chapters import selftalk_chapters
 from greenroom.store import write_text
@@ -54,29 +52,14 @@ def _write(results: Results, kind: str, chapters: Sequence[Chapter], methods: Se
         "methods": {**text["methods"], "references": dynamics()["references"]},
     }
     shown = Results(results.folder, results.manifest, {**results.summary, "warnings": warnings(results.summary)})
-    page = _environment().get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         text=own, palette=palette()["colours"], results=shown, chapters=chapters, kicker=dynamics()["kickers"][kind],
         methods=methods, strip=None, stamp={"grade": "", "meaning": "", "tally": ""}, repeat=_repeat(results, kind),
-        data=_data(chapters, own), plotly=_plotly(), css=_file("report.css"), script=_file("report.js"),
+        data=_data(chapters, own), plotly=_plotly(), css=partial("report.css"), script=partial("report.js"),
     )  # fmt: skip
     path = results.folder / f"{kind}.html"
     write_text(path, page)
     return path
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["rich"] = lambda text: Markup(
-        re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
-    )
-    return environment
-
-
-def _file(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _plotly() -> Markup:
@@ -93,16 +76,8 @@ def _data(chapters: Sequence[Chapter], text: dict[str, Any]) -> Markup:
         "cards": {},
         "text": {**text["page"], **text["repeat"]},
     }
-    written = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    written = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(written.replace("<", "\\u003c"))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tokens(results: Results) -> str:

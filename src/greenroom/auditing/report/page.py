@@ -35,7 +35,7 @@ def write_report(folder: Path) -> Path:
     results = Results.of(folder)
     parts = chapters(results)
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             text=words(),
@@ -49,8 +49,8 @@ def write_report(folder: Path) -> Path:
             repeat=_repeat(results),
             data=_data(parts),
             plotly=_plotly(parts),
-            css=_partial("report.css"),
-            script=_partial("report.js"),
+            css=partial("report.css"),
+            script=partial("report.js"),
         )
     )
     write_text(folder / NAME, page)
@@ -68,7 +68,8 @@ def _methods(results: Results, parts: list[Chapter]) -> list[str]:
     return studies if _kind(results) in text["chapters"] else [*text["paragraphs"], *studies]
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates of templates/, escaped; the filter `rich` sets **strong** words."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
         autoescape=True,
@@ -85,7 +86,8 @@ def _rich(text: str) -> Markup:
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
-def _partial(name: str) -> Markup:
+def partial(name: str) -> Markup:
+    """A file of templates/, as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
@@ -97,15 +99,16 @@ def _data(parts: list[Chapter]) -> Markup:
         "cards": next((exhibit.extra["cards"] for exhibit in exhibits if exhibit.kind == "map"), {}),
         "text": {**words()["page"], **words()["chapters"]["map"], **words()["repeat"]},
     }
-    written = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    written = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(written.replace("<", "\\u003c"))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for every number that JSON has no word for."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
