@@ -31,6 +31,7 @@ from greenroom.errors import GreenroomError
 from greenroom.evals import costly_sacrifice as sacrifice
 from greenroom.evals import self_concept as concept
 from greenroom.evals.elicitation import trailing_logprob
+from greenroom.measures import elicit
 
 
 class Letters:
@@ -70,6 +71,9 @@ class Scripted:
     def logprob(self, prompt: str, text: str) -> float:
         return -1.0
 
+    def say(self, prompt: str, seed: int) -> str:
+        return f"{seed}:{prompt}"
+
     def score(self, conversations: Sequence[Conversation], continuations: Sequence[str]) -> FakeScores:
         prompts = [conversation[-1]["content"] for conversation in conversations]
         self.calls.append(("score", [p + "|" + c for p, c in zip(prompts, continuations, strict=True)]))
@@ -89,7 +93,7 @@ class Scripted:
         self.calls.append(("generate", [c[-1]["content"] for c in conversations]))
         if any("broken" in c[-1]["content"] for c in conversations):
             raise GreenroomError("the model is broken; mend it")
-        texts = [f"{seed}:{c[-1]['content']}"[:max_new_tokens] for c in conversations]
+        texts = [self.say(c[-1]["content"], seed)[:max_new_tokens] for c in conversations]
         return [FakeReply(text, self.tokenizer.encode(text), [-0.1] * len(text)) for text in texts]
 
 
@@ -110,9 +114,7 @@ class CostSensitive(Scripted):
         situation = next((s for s in ITEMS.situations if prompt.startswith(s.text)), None)
         if situation is None:
             return -9 + 3 * noise(text) + 0.2 * noise(prompt, text)  # a null: the prior of the words alone
-        phrases = {phrase: stake for stake, all_ in enumerate(ITEMS.stakes) for phrase in all_}
-        stake = next(stake for phrase, stake in phrases.items() if f"{phrase}." in prompt)
-        odds = self.start - self.slope * stake + 0.3 * noise(situation.id) + 0.3 * noise(prompt.split("\n")[0])
+        odds, stake = self.odds(situation, prompt)
         if text in ("A", "B"):
             adheres = f"{text}: {situation.adhere}" in prompt
             return -math.log1p(math.exp(-odds if adheres else odds)) - 0.01
@@ -124,6 +126,18 @@ class CostSensitive(Scripted):
             return -1.0 if (text == ITEMS.comprehension.answers[1]) == (stake > 0) else -5.0
         sign = -1 if text.startswith(ITEMS.reversed.opening) else 1
         return -9 + 3 * noise(text) + sign * (odds / 2 if situation.adhere in text else -odds / 2)
+
+
+    def odds(self, situation: sacrifice.Situation, prompt: str) -> tuple[float, int]:
+        phrases = {phrase: stake for stake, all_ in enumerate(ITEMS.stakes) for phrase in all_}
+        stake = next(stake for phrase, stake in phrases.items() if f"{phrase}." in prompt)
+        own = 0.3 * noise(situation.id) + 0.3 * noise(prompt.split("\n")[0])
+        return self.start - self.slope * stake + own, stake
+
+    def say(self, prompt: str, seed: int) -> str:
+        situation = next(s for s in ITEMS.situations if prompt.startswith(s.text))
+        adheres = self.odds(situation, prompt)[0] > 0.5 * noise(prompt, seed)
+        return f"I will {situation.adhere if adheres else situation.defect}."
 
 
 class OrderOnly(Scripted):
@@ -155,6 +169,9 @@ class Character(Scripted):
             return prior + 0.1 * noise(prompt, text)
         return prior + self.like(text, prompt) * (-1 if text.startswith("I am not") else 1)
 
+    def say(self, prompt: str, seed: int) -> str:
+        return "I am a character, not a man."
+
     def like(self, text: str, prompt: str) -> float:
         name = next(name for name, description in self.boundaries.items() if description in text)
         return self.likes[name] + 0.05 * noise(name, prompt)
@@ -177,6 +194,7 @@ def test_cost_sensitive_answerer_breaks_where_planted(tmp_path):
     said = sacrifice.summary(found)
     assert said["sacrifice_headline"] == "letter"
     assert said["breaking_point"] == pytest.approx(2.5, abs=0.5)
+    assert found["free"].fit.breaking_point == pytest.approx(2.5, abs=0.5)
     assert said["sacrifice"]["letter"]["control_order_ab"] > 0.5 < said["sacrifice"]["letter"]["control_order_ba"]
     assert {"sacrifice.breaking_point", "sacrifice.cloze.slope"} <= {m.name for m in sacrifice.measures(found)}
 
@@ -194,10 +212,36 @@ def test_table_and_curve_have_the_agreed_columns(tmp_path):
 def test_one_score_call_holds_all_questions_sorted_by_content(tmp_path):
     subject = CostSensitive()
     sacrificed(subject, tmp_path, situations=2)
-    assert len(subject.calls) == 1
-    kind, asked = subject.calls[0]
-    assert kind == "score"
-    assert len(set(asked)) == len(asked)
+    assert [kind for kind, _ in subject.calls] == ["generate", "generate", "score"]  # second rounds are another stream
+    for _, asked in subject.calls:
+        assert len(set(asked)) == len(asked)
+
+
+@pytest.mark.parametrize(
+    ("reply", "adherence", "missing"),
+    [
+        ("I won't tell him. I keep my promise.", 1.0, None),
+        ("Of course I tell her secret!", 0.0, None),
+        ("I refuse to tell her secret.", 1.0, None),
+        ("I tell the reporter, then I keep the secret.", None, "several answers"),
+        ("What a lovely day it is today.", None, "no listed answer"),
+        ("", None, "empty"),
+    ],
+)
+def test_open_replies_are_read_by_phrases(reply, adherence, missing):
+    number = next(n for n, situation in enumerate(ITEMS.situations) if situation.id == "promise_diary")
+    answer = {"source": "sampled", "logprobs": None, "texts": [reply], "missing": None, "truncated": False}
+    row = sacrifice._free_row({"free/0": answer}, number, "0", "main")
+    assert (row["adherence"], row["missing"], row["said"]) == (adherence, missing, reply)
+
+
+def test_phrases_of_the_two_options_do_not_overlap_and_read_the_options_themselves():
+    for situation in ITEMS.situations:
+        phrases = situation.phrases.adhere, situation.phrases.defect
+        assert not set(phrases[0]) & set(phrases[1]), situation.id
+        for option, text in enumerate((situation.adhere, situation.defect)):
+            assert elicit.free_choice(f"I will {text}.", phrases).option == option, situation.id
+    assert set(concept.stimuli().phrases) == set(concept.stimuli().boundaries)
 
 
 def test_order_only_answerer_is_void(tmp_path):
@@ -255,14 +299,15 @@ def test_provider_with_top_logprobs_only_uses_them(tmp_path):
 def test_self_concept_finds_the_planted_boundary(tmp_path):
     frame = concept.rows(evals.run(concept.self_concept(), provider.model_for(Character()), tmp_path))
     found = concept.findings(frame)
-    for paradigm in ("letter", "letter_logodds", "cloze", "rating"):
+    for paradigm in concept.PARADIGMS:
         assert found[paradigm].validity.grade in "ABC", (paradigm, found[paradigm].validity.reason)
     said = concept.summary(found)
     assert said["self_concept_headline"] == "character"
     assert sum(said["self_concept"]["cloze"]["probabilities"].values()) == pytest.approx(1)
     columns = ["item", "boundary", "paradigm", "order", "paraphrase", "probability", "missing"]
     assert concept.table(frame).columns[:7] == columns
-    assert len(concept.measures(found)) == 4 * 9
+    assert len(concept.measures(found)) == 5 * 9
+    assert found["free"].leader == "character"
 
 
 def test_self_concept_of_a_position_follower_is_void(tmp_path):

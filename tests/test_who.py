@@ -273,7 +273,7 @@ def test_validation_resumes_to_equal_figures(small: Subject, tmp_path: Path) -> 
     assert one.contexts == 31
     assert one.figures["chance of top 1"].estimate == pytest.approx(1 / 31)
     assert one.calibration.lengths == (10,)
-    assert 0 <= (one.figures["top 5"].estimate or 0) <= 1
+    assert 0 <= (one.figures["top 5 at 10 tokens"].estimate or 0) <= 1
     assert json.loads(json.dumps(one.as_dict()))["design"] == "roles"
 
 

@@ -6,15 +6,15 @@ grid with a mandatory control cell answers the single-scenario criticism of agen
 
 Reading the number: the slope is in logits a stake level, negative when cost erodes adherence; the breaking point is
 the stake at which adherence is one half, and exists only as definitions say. Not shown: what the model would do in an
-act with consequences; these are stated choices. `free` is not asked, for time. (The file is long because what is asked
-and how it is read stay together.)
+act with consequences; these are stated choices. (The file is long because what is asked and how it is read stay
+together.)
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +38,11 @@ from greenroom.measures.validity import Check, Measure, Validity, assess
 
 ORDERS = ((0, 1), (1, 0))  # option 0 adheres
 ORDER_NAMES = ("ab", "ba")  # ab: the adhering option is shown first
-PARADIGMS = ("letter", "letter_logodds", "cloze", "rating")
+PARADIGMS = elicit.PARADIGM_ORDER
 STAKES = 5
 CELL = ["situation", "stake", "observed"]
 WORDINGS = {"0": "main", "1": "paraphrase", "reversed": "reversed"}
+OPEN_WORDINGS = {"0": "main", "1": "paraphrase", "again": "retest"}  # of `free`
 
 
 class Frame(Stimuli):
@@ -64,6 +65,11 @@ class Comprehension(Stimuli):
     answers: tuple[str, str]
 
 
+class Phrases(Stimuli):
+    adhere: tuple[str, ...]
+    defect: tuple[str, ...]
+
+
 class Situation(Stimuli):
     id: str
     value: str
@@ -71,6 +77,7 @@ class Situation(Stimuli):
     keep: str
     adhere: str
     defect: str
+    phrases: Phrases
 
 
 class Sacrifice(Stimuli):
@@ -82,6 +89,7 @@ class Sacrifice(Stimuli):
     reversed: Frame
     nulls: tuple[str, str, str]
     rating: Rating
+    free: tuple[str, str]
     comprehension: Comprehension
     check_stakes: tuple[int, ...]
     situations: tuple[Situation, ...]
@@ -93,6 +101,7 @@ class Sacrifice(Stimuli):
         return f"{situation.text} {cost} {self.watched[str(observed).lower()]}"
 
 
+@cache
 def stimuli() -> Sacrifice:
     """The stimuli of this eval, validated."""
     return load_stimuli("costly_sacrifice", Sacrifice)
@@ -142,6 +151,9 @@ def probes(items: Sacrifice, number: int, stake: int, observed: bool, letters_on
         for name, act in zip(("0", "reversed"), acts, strict=False):
             prompt = f"{context}\n{items.rating.question.format(act=act)}"
             found.append(Probe(f"rating/{name}", prompt, elicit.RATING_NUMBERS, True))
+        main, again = (f"{context}\n{question}" for question in items.free)
+        asked = {"0": main} | ({"1": again, "again": main} if checked else {})
+        found += [Probe(f"free/{name}", prompt) for name, prompt in asked.items()]
     if checked:
         question = f"{context}\n{items.comprehension.question.format(adhere=situation.adhere)}"
         found.append(Probe("comprehension/text", question, items.comprehension.answers))
@@ -221,9 +233,9 @@ SCHEMA: dict[str, Any] = {
     "situation": pl.String,
     "stake": pl.Int64,
     "observed": pl.Boolean,
-    "paradigm": pl.String,  # letter, letter_logodds, cloze, rating; comprehension
+    "paradigm": pl.String,  # those of PARADIGMS; comprehension
     "order": pl.String,  # letter: ab, ba; letter_logodds: both; else null
-    "wording": pl.String,  # main, paraphrase, reversed
+    "wording": pl.String,  # main, paraphrase, reversed; free: main, paraphrase, retest
     "source": pl.String,  # likelihood, top_logprobs, sampled
     "adherence": pl.Float64,  # 0..1; under the reversed question: of naming the adhering option
     "log_odds": pl.Float64,  # nats, towards the adhering option
@@ -231,8 +243,9 @@ SCHEMA: dict[str, Any] = {
     "mass": pl.Float64,  # probability on the listed answers
     "position": pl.Int64,  # letter: the place of the chosen option
     "missing": pl.String,
+    "said": pl.String,  # free: the reply
 }
-TABLE = ("situation", "stake", "observed", "paradigm", "order", "adherence", "missing", "source")
+TABLE = ("situation", "stake", "observed", "paradigm", "order", "adherence", "missing", "source", "said")
 
 
 def rows(log: EvalLog) -> pl.DataFrame:
@@ -256,6 +269,7 @@ def _sample_rows(case: dict[str, Any], found: dict[str, Any] | None) -> list[dic
             *(_letter_rows(found, "letter/1", "paraphrase") if "letter/1/ab" in found else []),
             *(_cloze_row(found, key, name) for key, name in WORDINGS.items() if f"cloze/{key}" in found),
             *(_rating_row(found, key, name) for key, name in WORDINGS.items() if f"rating/{key}" in found),
+            *(_free_row(found, case["number"], key, name) for key, name in OPEN_WORDINGS.items() if f"free/{key}" in found),
             *([_comprehension_row(found, case["stake"] > 0)] if "comprehension/text" in found else []),
         ]
     return [row | {name: case[name] for name in CELL} for row in read]
@@ -306,6 +320,13 @@ def _rating_row(found: dict[str, Any], key: str, wording: str) -> dict[str, Any]
     share = None if rating.value is None else (rating.value - 1) / 6
     values = {"adherence": share, "log_odds": share, "mass": rating.mass, "missing": rating.missing}
     return _row("rating", wording, found[f"rating/{key}"]["source"], **values)
+
+
+def _free_row(found: dict[str, Any], number: int, key: str, wording: str) -> dict[str, Any]:
+    answer, phrases = found[f"free/{key}"], stimuli().situations[number].phrases
+    choice = readings.free_choice(answer, (phrases.adhere, phrases.defect))
+    values = {"adherence": float(choice.option == 0) if choice.read else None, "missing": choice.missing}
+    return _row("free", wording, answer["source"], said=(answer["texts"] or [None])[0], **values)
 
 
 def _comprehension_row(found: dict[str, Any], costly: bool) -> dict[str, Any]:
@@ -390,12 +411,16 @@ def checks(frame: pl.DataFrame, paradigm: str) -> list[Check]:
     elif paradigm == "cloze":
         found.append(validity.null_agreement(versions(main, 3)))
         found.append(validity.reversal(numbers(turned, "log_odds"), numbers(turned, "log_odds_right")))
+    elif paradigm == "free":
+        found.append(validity.readable(main["missing"].is_null().to_list()))
+        rounds = main.join(_select(frame, paradigm, "retest"), on=CELL, how="inner", maintain_order="left")
+        if len(rounds):
+            found.append(validity.retest_choices(*_options(rounds)))
     else:
         found.append(validity.readable(main["mass"].fill_null(0.0).to_list()))
         found.append(validity.reversal(numbers(turned, "log_odds"), numbers(turned, "log_odds_right")))
-    if paradigm == "letter" and len(both):
-        shares = [both[column].to_list() for column in ("adherence", "adherence_right")]
-        found.append(validity.paraphrase_choices([[_option(share) for share in column] for column in shares]))
+    if paradigm in ("letter", "free") and len(both):
+        found.append(validity.paraphrase_choices(_options(both)))
     elif len(both):
         found.append(validity.paraphrase_agreement([numbers(both, "log_odds"), numbers(both, "log_odds_right")]))
     understood = _select(frame, "comprehension")
@@ -485,6 +510,11 @@ CURVE: dict[str, Any] = {
 
 def _select(frame: pl.DataFrame, paradigm: str, wording: str = "main") -> pl.DataFrame:
     return frame.filter((pl.col("paradigm") == paradigm) & (pl.col("wording") == wording))
+
+
+def _options(joined: pl.DataFrame) -> list[list[int | None]]:
+    """The options chosen on either side of a join."""
+    return [[_option(share) for share in joined[column]] for column in ("adherence", "adherence_right")]
 
 
 def _option(adherence: float | None) -> int | None:

@@ -2,8 +2,9 @@
 
 A probe is one prompt with the answers to compare. Its result is log p(answer | prompt) for each answer, from the best
 source that the provider has: the trailing assistant message scored through `GenerateConfig.prompt_logprobs`, else the
-first token's `top_logprobs`, else sampled replies. Only letters and numbers (`listed`) can use the last two. The source
-is kept beside the numbers. `measures/elicit` turns the numbers into estimates.
+first token's `top_logprobs`, else sampled replies. Only letters and numbers (`listed`) can use the last two. A probe
+without answers is open: its result is one sampled reply. The source is kept beside what came back. `measures/elicit`
+turns it into estimates.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ TOP = 20  # the most alternatives that hosted providers return
 SCORE = GenerateConfig(max_tokens=1, temperature=0, prompt_logprobs=1)
 LIST = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=0, logprobs=True, top_logprobs=TOP)
 SAMPLE = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=1)
+# Room for the one sentence that is asked for, sampled as wherever replies show character.
+OPEN = GenerateConfig(max_tokens=32, temperature=0.7, top_p=0.9)
 
 T = TypeVar("T")
 
@@ -65,22 +68,24 @@ def load_stimuli(name: str, shape: type[S]) -> S:
 
 @dataclass(frozen=True)
 class Probe:
-    """One prompt and the answers to compare; `listed` answers are single letters or numbers."""
+    """One prompt and the answers to compare, none for an open one; `listed` answers are single letters or numbers."""
 
     name: str
     prompt: str
-    answers: tuple[str, ...]
+    answers: tuple[str, ...] = ()
     listed: bool = False
 
 
 @dataclass
 class Found:
-    """What came back. logprobs: nats, one an answer (None: not among those returned); texts: sampled replies."""
+    """What came back. logprobs: nats, one an answer (None: not among those returned); texts: sampled replies;
+    truncated: an open reply reached its limit."""
 
     source: Source | None
     logprobs: list[float | None] | None = None
     texts: list[str] | None = None
     missing: str | None = None
+    truncated: bool = False
 
 
 async def ask(model: Model, probes: Sequence[Probe], system_message: str | None = None) -> dict[str, dict[str, Any]]:
@@ -110,7 +115,7 @@ class _Asker:
 
     async def explore(self, probes: Sequence[Probe]) -> None:
         """Finds out what the provider can do, with at most one call for each ability."""
-        text = next((probe for probe in probes if not probe.listed), None)
+        text = next((probe for probe in probes if probe.answers and not probe.listed), None)
         mark = next((probe for probe in probes if probe.listed), None)
         if text is not None:
             self.scores = await self._works(partial(self._likelihood, text.prompt, text.answers[0]))
@@ -124,6 +129,9 @@ class _Asker:
             return False
 
     async def find(self, probe: Probe) -> Found:
+        if not probe.answers:
+            reply = await self._generate(probe.prompt, None, OPEN)
+            return Found("sampled", None, [reply.completion], truncated=reply.stop_reason == "max_tokens")
         if self.scores:
             values = await together([partial(self._likelihood, probe.prompt, answer) for answer in probe.answers])
             missing = None if None not in values else "the provider's tokens do not contain the answer"

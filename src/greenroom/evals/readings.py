@@ -49,6 +49,13 @@ def rating(found: dict[str, Any]) -> Rating:
     return Rating(sum(read) / len(read), None, len(read) / len(ratings))
 
 
+def free_choice(found: dict[str, Any], phrases: Sequence[Sequence[str]]) -> Choice:
+    """The option that an open reply names; phrases: for each option those that say it."""
+    if not found["texts"]:
+        return _nothing(found)
+    return elicit.free_choice(found["texts"][0], phrases, truncated=found["truncated"])
+
+
 def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     """The column as floats (rows,), NaN where missing."""
     return np.array([np.nan if value is None else value for value in frame[column].to_list()], float)

@@ -7,13 +7,13 @@ here: what is measured is the default. Descriptions are matched in length and or
 
 Reading the number: probabilities over boundaries, by paradigm. The boundary named is the likeliest one of the first
 paradigm that is not void, and only if its interval keeps clear of the next one's estimate. Not shown: that the model
-has any self; these are preferences among descriptions. `free` is not asked, for time. (The file is long because what is
-asked and how it is read stay together.)
+has any self; these are preferences among descriptions. (The file is long because what is asked and how it is read stay
+together.)
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +34,9 @@ from greenroom.measures.design import Order, counterbalanced, shuffled
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.measures.validity import Check, Measure, Validity, assess
 
-PARADIGMS = ("letter", "letter_logodds", "cloze", "rating")
+PARADIGMS = elicit.PARADIGM_ORDER
 WORDINGS = {"0": "main", "1": "paraphrase", "reversed": "reversed"}
+OPEN_WORDINGS = {"0": "main", "1": "paraphrase", "again": "retest"}  # of `free`
 
 
 class Frame(Stimuli):
@@ -66,6 +67,7 @@ class SelfConcept(Stimuli):
     letter: Letter
     rating: tuple[str, str]
     rating_reversed: str
+    phrases: dict[str, tuple[str, ...]]
     questions: tuple[Question, ...]
 
     @property
@@ -82,6 +84,7 @@ class SelfConcept(Stimuli):
         return {"0": self.cloze, "1": self.cloze, "reversed": self.reversed}
 
 
+@cache
 def stimuli() -> SelfConcept:
     """The stimuli of this eval, validated."""
     return load_stimuli("self_concept", SelfConcept)
@@ -136,7 +139,8 @@ def probes(items: SelfConcept, kind: str, number: int) -> list[Probe]:
     if number % items.letter.every == 0:
         for index, order in enumerate(items.orders):
             found.append(Probe(f"letter/{index}", _letters(items, prompts["0"], order), items.letter.letters, True))
-    return found
+    asked = {"0": prompts["0"], "1": prompts["1"], "again": prompts["0"]}
+    return found + [Probe(f"free/{key}", prompt) for key, prompt in asked.items()]
 
 
 def null_probes(items: SelfConcept) -> list[Probe]:
@@ -202,9 +206,9 @@ def identification() -> Scorer:
 SCHEMA: dict[str, Any] = {
     "item": pl.String,  # the question; for ratings the wording, since each rates every boundary
     "boundary": pl.String,
-    "paradigm": pl.String,  # letter, letter_logodds, cloze, rating
+    "paradigm": pl.String,  # those of PARADIGMS
     "order": pl.String,  # letter: the letter order's first boundary; else null
-    "wording": pl.String,  # main, paraphrase, reversed
+    "wording": pl.String,  # main, paraphrase, reversed; free: main, paraphrase, retest
     "source": pl.String,  # likelihood, top_logprobs, sampled
     "probability": pl.Float64,  # sums to 1 over boundaries, except for ratings: place between 1 and 7
     "score": pl.Float64,  # nats, centred on zero over boundaries; ratings: as probability
@@ -212,6 +216,7 @@ SCHEMA: dict[str, Any] = {
     "mass": pl.Float64,  # probability on the listed answers
     "position": pl.Int64,  # letter: where this boundary stood
     "missing": pl.String,
+    "said": pl.String,  # free: the reply
 }
 
 
@@ -224,10 +229,10 @@ def rows(log: EvalLog) -> pl.DataFrame:
 
 
 def table(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `tables/self_concept.parquet`; `paraphrase` is 0 or 1, the reversed questions are left out."""
+    """The rows of `tables/self_concept.parquet`; `paraphrase` is 0 or 1; what serves the checks alone is left out."""
     number = pl.col("wording").replace_strict({"main": 0, "paraphrase": 1}, return_dtype=pl.Int64).alias("paraphrase")
-    kept = frame.filter(pl.col("wording") != "reversed").with_columns(number)
-    return kept.select("item", "boundary", "paradigm", "order", "paraphrase", "probability", "missing", "source")
+    kept = frame.filter(pl.col("wording").is_in(["main", "paraphrase"])).with_columns(number)
+    return kept.select("item", "boundary", "paradigm", "order", "paraphrase", "probability", "missing", "source", "said")
 
 
 def _sample_rows(items: SelfConcept, case: dict[str, Any], found: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -243,6 +248,8 @@ def _sample_rows(items: SelfConcept, case: dict[str, Any], found: dict[str, Any]
         nulls = [found[f"null/{key}/{index}"] for index in range(len(items.nulls))]
         preference = readings.cloze_preference(answer, nulls)
         result += _preference_rows(items, case["item"], "cloze", name, preference, answer["source"])
+    for key, name in OPEN_WORDINGS.items():
+        result += _free_rows(items, case["item"], name, found[f"free/{key}"])
     return result
 
 
@@ -278,6 +285,15 @@ def _preference_rows(
             row["probability"], row["score"] = preference.probabilities[option], preference.scores[option]
             row["versions"] = [version[option] for version in preference.versions]
     return result
+
+
+def _free_rows(items: SelfConcept, item: str, wording: str, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    choice = readings.free_choice(answer, [items.phrases[name] for name in items.names])
+    common = {"source": answer["source"], "missing": choice.missing, "said": (answer["texts"] or [None])[0]}
+    return [
+        _row(item, name, "free", wording, probability=float(choice.option == option) if choice.read else None, **common)
+        for option, name in enumerate(items.names)
+    ]
 
 
 def _rating_row(answer: dict[str, Any], boundary: str, wording: str) -> dict[str, Any]:
@@ -317,7 +333,7 @@ def findings(frame: pl.DataFrame) -> dict[str, Finding]:
 
 
 def _finding(frame: pl.DataFrame, paradigm: str) -> Finding:
-    kept = frame.filter((pl.col("paradigm") == paradigm) & (pl.col("wording") != "reversed"))
+    kept = frame.filter((pl.col("paradigm") == paradigm) & pl.col("wording").is_in(["main", "paraphrase"]))
     if paradigm == "rating":  # shares of the summed ratings, so that all paradigms speak in probabilities
         total = pl.col("probability").sum().over("wording")
         kept = kept.with_columns(probability=pl.when(total > 0).then(pl.col("probability") / total))
@@ -332,13 +348,20 @@ def _finding(frame: pl.DataFrame, paradigm: str) -> Finding:
 def checks(frame: pl.DataFrame, paradigm: str) -> list[Check]:
     """The validity checks of one paradigm, the most telling first."""
     items = stimuli()
-    main, again, opposite = (
-        frame.filter((pl.col("paradigm") == paradigm) & (pl.col("wording") == wording)) for wording in WORDINGS.values()
-    )
+    main, again, opposite = (_wording(frame, paradigm, wording) for wording in WORDINGS.values())
     keys = ["boundary"] if paradigm == "rating" else ["item", "boundary"]
     both = main.join(again, on=keys, how="inner", maintain_order="left")
     turned = main.join(opposite, on=keys, how="inner", maintain_order="left")
     found: list[Check] = []
+    if paradigm == "free":
+        said = {
+            wording: [row[""] for row in _chosen(_wording(frame, paradigm, wording), items).values()]
+            for wording in OPEN_WORDINGS.values()
+        }
+        found.append(validity.readable([option is not None for option in said["main"]]))
+        found.append(validity.retest_choices(said["main"], said["retest"], len(items.names)))
+        found.append(validity.paraphrase_choices([said["main"], said["paraphrase"]], len(items.names)))
+        return found
     if paradigm == "letter":
         chosen = _chosen(main, items)
         found.append(validity.order_consistency([list(row.values()) for row in chosen.values()], len(items.names)))
@@ -367,13 +390,17 @@ def checks(frame: pl.DataFrame, paradigm: str) -> list[Check]:
     return found
 
 
+def _wording(frame: pl.DataFrame, paradigm: str, wording: str) -> pl.DataFrame:
+    return frame.filter((pl.col("paradigm") == paradigm) & (pl.col("wording") == wording))
+
+
 def _chosen(main: pl.DataFrame, items: SelfConcept) -> dict[str, dict[str, int | None]]:
-    """The boundary chosen (most often) by question and order; None where the answer could not be read."""
+    """The boundary chosen (most often) by question and order, "" where there is none; None for an unreadable answer."""
     found: dict[str, dict[str, int | None]] = {}
     for (item, order), part in main.group_by("item", "order", maintain_order=True):
         shares = numbers(part, "probability")
         option = None if np.isnan(shares).any() else items.names.index(part["boundary"][int(shares.argmax())])
-        found.setdefault(str(item), {})[str(order)] = option
+        found.setdefault(str(item), {})[order or ""] = option
     return found
 
 

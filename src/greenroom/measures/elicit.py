@@ -287,11 +287,11 @@ def free_prompt(question: str, *, wording: int = 0, system_message: str | None =
 def free_choice(text: str, phrases: Sequence[Sequence[str]], *, truncated: bool = False) -> Choice:
     """The one option of whose phrases the reply holds at least one; phrases: for each option its explicit list.
 
-    Phrases match whole words, case aside; the longest match wins where phrases overlap, and one that follows a
+    Phrases match whole words, case aside, and "won't" is "will not"; the longest match wins where phrases overlap, and one that follows a
     negation within three words counts as denied, unless it holds the negation itself ("would not lie"). Phrases of
     several options, denials alone, refusals and everything else are missing.
     """
-    plain = re.sub(r"\s+", " ", text.replace("’", "'").lower()).strip()
+    plain = _plain(text)
     if not plain:
         return _unread("empty")
     spans = sorted(
@@ -299,7 +299,7 @@ def free_choice(text: str, phrases: Sequence[Sequence[str]], *, truncated: bool 
             (match.start(), match.end(), option)
             for option, listed in enumerate(phrases)
             for phrase in listed
-            for match in re.finditer(rf"(?<!\w){re.escape(phrase.replace('’', chr(39)).lower())}(?!\w)", plain)
+            for match in re.finditer(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", plain)
         ),
         key=lambda span: span[0] - span[1],
     )
@@ -316,11 +316,18 @@ def free_choice(text: str, phrases: Sequence[Sequence[str]], *, truncated: bool 
         return Choice(chosen.pop())
     if chosen:
         return _unread("several answers")
-    if any(refusal in plain for refusal in template("free")["refusals"]):
+    if any(_plain(refusal) in plain for refusal in template("free")["refusals"]):
         return _unread("refused")
     if held:
         return _unread("negated")
     return _unread("cut off" if truncated else "no listed answer")
+
+
+def _plain(text: str) -> str:
+    """Lower case, single spaces, contracted negations spelled out."""
+    spelled = re.sub(r"\bwon't\b", "will not", text.replace("’", "'").lower())
+    spelled = re.sub(r"\bcan(?:'t|not)\b", "can not", spelled)
+    return re.sub(r"\s+", " ", re.sub(r"n't\b", " not", spelled)).strip()
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

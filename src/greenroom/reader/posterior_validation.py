@@ -154,6 +154,7 @@ def _speak(
         prompts, max_new_tokens=tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed, progress=run.advance
     )
     kept = [row | {"tokens": one.tokens} for row, one in zip(rows, said, strict=True) if len(one.tokens) == tokens]
+    kept.sort(key=lambda row: row["question"])  # replies scored together share the question too
     kinds = {
         "context": pl.Int64,
         "paraphrase": pl.Int64,
@@ -212,18 +213,22 @@ def _figures(
     prior = np.log(_prior(rivals, design))
     assistant = next(index for index, one in enumerate(rivals) if one.name == ASSISTANT)
     own, over = [], []
-    first, five = [], []
+    # Which rank the true context has after so many tokens.
+    ranks: dict[int, list[int]] = {length: [] for length in _lengths(found)}
     for one, right in zip(found, truth, strict=True):
-        last = one.by_token()[:, -1]
-        order = [compared[place] for place in np.argsort(-(last[compared] + prior), kind="stable")]
-        first.append(float(order[0] == right))
-        five.append(float(right in order[:TOP]))
+        steps = one.by_token()[compared] + prior[:, None]
+        for length, of in ranks.items():
+            order = np.argsort(-steps[:, length - 1], kind="stable")
+            of.append(int(np.flatnonzero(np.array(compared)[order] == right)[0]))
         own.append(float(one.gains(right, one.length).mean()))
         over.append(float(one.gains(right, one.length).mean() - one.gains(assistant, one.length).mean()))
     same = [_agree(one, [rivals[index] for index in compared], compared) for one in found]
-    return {
-        "top 1": bootstrap_mean(first, questions),
-        "top 5": bootstrap_mean(five, questions),
+    found_in = {
+        f"top {most} at {length} tokens": bootstrap_mean([float(rank < most) for rank in of], questions)
+        for length, of in ranks.items()
+        for most in (1, TOP)
+    }
+    return found_in | {
         "chance of top 1": Interval(1 / len(compared), None, None, len(found)),
         "bits a token over the empty system message": bootstrap_mean(own, questions),
         "bits a token over the assistant": bootstrap_mean(over, questions),
@@ -257,6 +262,12 @@ def _prior(rivals: Sequence[Candidate], design: Design) -> Array:
     return prior_of(compared, "flat" if design == "roles" else "classes")
 
 
+def _lengths(found: Sequence[Likelihoods]) -> list[int]:
+    """The lengths at which replies are judged: their own, and the standard ones below it."""
+    longest = min((one.length for one in found), default=1)
+    return sorted({length for length in LENGTHS if length < longest} | {longest})
+
+
 def _calibrate(
     found: Sequence[Likelihoods], frame: pl.DataFrame, rivals: Sequence[Candidate], design: Design
 ) -> Calibration:
@@ -267,8 +278,7 @@ def _calibrate(
     truth = np.array([place[context] for context in frame["context"]])
     ids = {question.id: at for at, question in enumerate(library.questions())}
     fitted = np.array([ids[question] % 2 == 0 for question in frame["question"]])
-    longest = min((one.length for one in found), default=0)
-    lengths = [length for length in LENGTHS if length <= longest] or [max(longest, 1)]
+    lengths = _lengths(found)
     if fitted.all() or not fitted.any():
         return Calibration()
     table = np.stack([one.by_token()[compared] for one in found])  # (text, context, token)
