@@ -127,7 +127,6 @@ class CostSensitive(Scripted):
         sign = -1 if text.startswith(ITEMS.reversed.opening) else 1
         return -9 + 3 * noise(text) + sign * (odds / 2 if situation.adhere in text else -odds / 2)
 
-
     def odds(self, situation: sacrifice.Situation, prompt: str) -> tuple[float, int]:
         phrases = {phrase: stake for stake, all_ in enumerate(ITEMS.stakes) for phrase in all_}
         stake = next(stake for phrase, stake in phrases.items() if f"{phrase}." in prompt)

@@ -269,7 +269,11 @@ def _sample_rows(case: dict[str, Any], found: dict[str, Any] | None) -> list[dic
             *(_letter_rows(found, "letter/1", "paraphrase") if "letter/1/ab" in found else []),
             *(_cloze_row(found, key, name) for key, name in WORDINGS.items() if f"cloze/{key}" in found),
             *(_rating_row(found, key, name) for key, name in WORDINGS.items() if f"rating/{key}" in found),
-            *(_free_row(found, case["number"], key, name) for key, name in OPEN_WORDINGS.items() if f"free/{key}" in found),
+            *(
+                _free_row(found, case["number"], key, name)
+                for key, name in OPEN_WORDINGS.items()
+                if f"free/{key}" in found
+            ),
             *([_comprehension_row(found, case["stake"] > 0)] if "comprehension/text" in found else []),
         ]
     return [row | {name: case[name] for name in CELL} for row in read]

@@ -232,7 +232,9 @@ def table(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows of `tables/self_concept.parquet`; `paraphrase` is 0 or 1; what serves the checks alone is left out."""
     number = pl.col("wording").replace_strict({"main": 0, "paraphrase": 1}, return_dtype=pl.Int64).alias("paraphrase")
     kept = frame.filter(pl.col("wording").is_in(["main", "paraphrase"])).with_columns(number)
-    return kept.select("item", "boundary", "paradigm", "order", "paraphrase", "probability", "missing", "source", "said")
+    return kept.select(
+        "item", "boundary", "paradigm", "order", "paraphrase", "probability", "missing", "source", "said"
+    )
 
 
 def _sample_rows(items: SelfConcept, case: dict[str, Any], found: dict[str, Any] | None) -> list[dict[str, Any]]:
