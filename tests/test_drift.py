@@ -20,7 +20,7 @@ from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from greenroom import evals
 from greenroom.auditing import drift as job
 from greenroom.auditing.drift import measure_drift
-from greenroom.auditing.drift_findings import ALL, REPLIES, copied, findings, predicted
+from greenroom.auditing.drift_findings import ALL, REPLIES, drift_table, findings, own_worded, predicted
 from greenroom.auditing.dynamics_page import write_drift_page
 from greenroom.auditing.dynamics_words import drift_sentences, drift_spoken
 from greenroom.auditing.talks import Settings, _Lent, hold_talks
@@ -191,7 +191,7 @@ def planted(drift: float, shares: dict[str, float], *, n: int = 40, noise: float
                     "axis_sd_hot": value,
                 }
             )
-    return pl.DataFrame([dict.fromkeys(REPLIES) | row | {"message": "m", "reply": "r", "cut": False} for row in rows], schema=REPLIES)  # fmt: skip
+    return pl.DataFrame([dict.fromkeys(REPLIES) | row | {"message": "m", "reply": "abcdefgh"[row["place"]] * 8, "cut": False} for row in rows], schema=REPLIES)  # fmt: skip
 
 
 def summary_of(frame: pl.DataFrame, **more: Any) -> dict[str, Any]:
@@ -262,10 +262,26 @@ def test_a_model_that_goes_on_with_its_last_words_is_told_from_a_character():
         for place, reply in enumerate(replies)
     ]
     frame = pl.DataFrame([dict.fromkeys(REPLIES) | row for row in rows], schema=REPLIES)
-    assert (copied(frame, "before"), copied(frame, "back")) == (0, None)
-    assert copied(frame, "after") == pytest.approx(2 / 3)
-    told = drift_spoken(summary_of(planted(1.5, {"none": 0.1}), copied={"before": 0.0, "after": 2 / 3, "back": None}))
-    assert "67\N{NO-BREAK SPACE}% of the probe replies say nearly the same" in told
+    assert {moment: check.value for moment, check in own_worded(frame).items()} == {
+        "before": 1,
+        "after": pytest.approx(1 / 3),
+    }
+
+
+def test_a_drift_of_stuck_replies_is_void_and_a_way_back_that_stays_stuck_has_no_share():
+    sticks = pl.when((pl.col("moment") == "after") & (pl.col("place") < 4)).then(pl.lit("the same words again"))
+    frame = planted(1.5, {"none": 0.1, "topic": 0.8}).with_columns(sticks.otherwise(pl.col("reply")).alias("reply"))
+    summary = summary_of(frame)
+    assert (summary["grade"], summary["own_words"]["before"]) == ("void", 1)
+    assert summary["own_words"]["after"] == pytest.approx(1 / 3)
+    assert summary["cold"]["drift_sd"] is None
+    assert {way["missing"] for way in summary["cold"]["ways"].values()} == {"stuck"}
+    assert "33% of 240 replies have words of their own" in summary["sentences"]["headline"].replace("\xa0", "")
+    assert drift_table(findings(frame))["missing"].to_list() == ["stuck"] * 6
+    sticks = pl.when((pl.col("arm") == "topic") & (pl.col("place") < 4)).then(pl.lit("the same words again"))
+    one = planted(1.5, {"none": 0.1, "topic": 0.8}).with_columns(sticks.otherwise(pl.col("reply")).alias("reply"))
+    ways = findings(one).summary["cold"]["ways"]
+    assert (ways["topic"]["undone"], ways["topic"]["missing"], ways["none"]["missing"]) == (None, "stuck", None)
 
 
 def test_the_message_tells_the_level_and_not_the_change_where_it_is_so():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from greenroom.auditing.drift_findings import PREDICTED, REPLIES, copied, drift_table, findings, predicted
+from greenroom.auditing.drift_findings import PREDICTED, REPLIES, drift_table, findings, predicted
 from greenroom.auditing.logs import is_log, samples_of
 from greenroom.auditing.talks import HELD, Settings, cold_values, hold_talks, hot, message_values, options, part
 from greenroom.directions import Direction
@@ -228,7 +228,6 @@ def _conclude(
     found = findings(frame, seed)
     summary = {
         **about, "seed": seed, "conversations": frame["conversation"].n_unique(), **found.summary, "predicted": told,
-        "copied": {moment: copied(frame, moment) for moment in ("before", "after", "back")},
         "empty_replies": frame.filter(pl.col("reply").str.strip_chars() == "").height,
         "seconds": round(run.seconds, 1), "peak_rss_gib": round(run.peak_rss_gib, 2),
     }  # fmt: skip

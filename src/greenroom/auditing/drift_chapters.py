@@ -89,7 +89,7 @@ def _drift(results: Results) -> Chapter | None:
     frame, text = _own(results, "drift"), dynamics()["drift"]["chapters"]["drift"]
     if frame is None:
         return None
-    rows = [(named("domain", row["domain"]), row | {"missing": "few"}) for row in frame.to_dicts()]
+    rows = [(named("domain", row["domain"]), row) for row in frame.to_dicts()]
     scale = scale_of([row for _, row in rows], "drift_sd", low=-0.5, high=0.5, reach=6.0)
     figure = row_figure(
         "drift-rows", rows, "drift_sd", scale, alt=text["alt"].format(list=listed(rows, "drift_sd")), signed=True,
@@ -102,7 +102,7 @@ def _drift(results: Results) -> Chapter | None:
     )
     exhibit = Exhibit(
         caption, rows=(figure,), kind="rows",
-        table=table(frame, {"domain": None, "drift_sd": 2, "slope_sd_per_turn": 3, "n": 0}),
+        table=table(frame, {"domain": None, "drift_sd": 2, "slope_sd_per_turn": 3, "n": 0, "missing": None}),
     )  # fmt: skip
     return _chapter("drift", results.said("headline") or "", exhibit)
 

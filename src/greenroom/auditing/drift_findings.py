@@ -1,12 +1,13 @@
 """What the replies of drifting conversations say: curves, drift, ways back, and what the user's message tells of it.
 
 A conversation's place at a moment is the mean over its neutral probes. Probes without a reading are left out; a moment
-with fewer than half of its probes has no place.
+with fewer than half of its probes has no place. Where the replies to different probes are nearly the same the model goes
+on with its last words: such a moment tells of no character, and is void for all conversations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.measures.prediction import explained
 from greenroom.measures.recovery import Recovery, mean_interval, recovery
 from greenroom.measures.repetition import ALIKE, likeness
+from greenroom.measures.validity import Check, Validity, assess, own_words
 from greenroom.measures.within import within_slope
 
 READINGS = ("cold", "hot")  # the headline first: the one in which all ways back can be compared
@@ -73,12 +75,14 @@ CURVE: dict[str, Any] = {
 @dataclass(frozen=True)
 class Finding:
     """curve: one row a reading, domain, kind of user and turn. ways: one row a reading, domain and way back. drifts,
-    slopes: by (reading, domain), sd of the probes and sd a turn of the talk. summary: what summary.json says."""
+    slopes: by (reading, domain), sd of the probes and sd a turn of the talk. stuck: domains whose probes before or after
+    the drift are void. summary: what summary.json says."""
 
     curve: pl.DataFrame
     ways: pl.DataFrame
     drifts: dict[tuple[str, str], Interval]
     slopes: dict[tuple[str, str], Interval]
+    stuck: frozenset[str]
     summary: dict[str, Any]
 
 
@@ -90,36 +94,54 @@ def findings(frame: pl.DataFrame, seed: int = 0) -> Finding:
     curve: list[dict[str, Any]] = []
     drifts: dict[tuple[str, str], Interval] = {}
     slopes: dict[tuple[str, str], Interval] = {}
-    for reading in readings:
-        for domain in domains:
-            part = frame if domain == ALL else frame.filter(pl.col("domain") == domain)
-            places = moments(part, reading)
+    stuck: set[str] = set()
+    for domain in domains:
+        part = frame if domain == ALL else frame.filter(pl.col("domain") == domain)
+        worded = own_worded(part)
+        if any(worded[moment].grade == "void" for moment in ("before", "after") if moment in worded):
+            stuck.add(domain)
+        for reading in readings:
+            places = moments(part, reading, worded)
             # Drift is before − after everywhere: above 0 is away from the assistant.
             drifts[reading, domain] = mean_interval(places["before"] - places["after"])
             slopes[reading, domain] = _slope(part, reading, seed)
-            ways += [_way_row(reading, domain, arm, places) for arm in _arms(part)]
+            ways += [_way_row(reading, domain, arm, places, worded) for arm in _arms(part)]
             curve += _curve_rows(part, reading, domain, seed)
     table = pl.DataFrame(ways, schema=WAYS)
-    return Finding(
-        pl.DataFrame(curve, schema=CURVE), table, drifts, slopes, _summary(frame, table, drifts, slopes, readings)
-    )
+    said = _summary(frame, table, drifts, slopes, readings)
+    return Finding(pl.DataFrame(curve, schema=CURVE), table, drifts, slopes, frozenset(stuck), said)
 
 
-def moments(frame: pl.DataFrame, reading: str) -> dict[str, np.ndarray]:
+def own_worded(frame: pl.DataFrame) -> dict[str, Check]:
+    """Whether the replies to different probes differ, by moment: fresh, before, after, and each `back/<arm>`."""
+    marks: dict[str, list[bool]] = {}
+    for (_, moment, arm), part in _probes(frame).group_by("conversation", "moment", "arm", maintain_order=True):
+        said = part["reply"].to_list()
+        marks.setdefault(f"{moment}/{arm}" if arm else str(moment), []).extend(
+            all(likeness(one, other) <= ALIKE for place, other in enumerate(said) if place != own)
+            for own, one in enumerate(said)
+        )
+    return {moment: own_words(of) for moment, of in marks.items()}
+
+
+def moments(frame: pl.DataFrame, reading: str, worded: Mapping[str, Check]) -> dict[str, np.ndarray]:
     """The conversations' places, (conversation,) sd with NaN for missing: fresh, before, after, and each `back/<arm>`.
 
-    All in the order in which conversations first occur.
+    All in the order in which conversations first occur. worded: of `own_worded`; a void moment has no places.
     """
     names = frame["conversation"].unique(maintain_order=True).to_list()
-    asked = frame.filter(pl.col("moment").is_in(["fresh", "before", "after", "back"]))
-    means = asked.group_by("conversation", "moment", "arm").agg(
-        pl.col(f"axis_sd_{reading}").mean().alias("mean"),
-        (pl.col(f"axis_sd_{reading}").is_not_null().mean() >= 0.5).alias("enough"),
+    means = (
+        _probes(frame)
+        .group_by("conversation", "moment", "arm")
+        .agg(
+            pl.col(f"axis_sd_{reading}").mean().alias("mean"),
+            (pl.col(f"axis_sd_{reading}").is_not_null().mean() >= 0.5).alias("enough"),
+        )
     )
     found: dict[str, dict[str, float]] = {}
     for row in means.iter_rows(named=True):
         key = f"back/{row['arm']}" if row["moment"] == "back" else row["moment"]
-        if row["enough"]:
+        if row["enough"] and worded[key].grade != "void":
             found.setdefault(key, {})[row["conversation"]] = row["mean"]
     keys = ["fresh", "before", "after", *(f"back/{arm}" for arm in _arms(frame))]
     return {key: np.array([found.get(key, {}).get(name, np.nan) for name in names], float) for key in keys}
@@ -152,23 +174,6 @@ def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dic
     return rows
 
 
-def copied(frame: pl.DataFrame, moment: str) -> float | None:
-    """The share of probe replies that say nearly the same as the reply to another probe of that conversation and moment.
-
-    Different questions have different answers: where this is high the model goes on saying its last words, and its place
-    tells of them. None without probes.
-    """
-    asked = frame.filter(pl.col("moment") == moment)
-    marks: list[bool] = []
-    for part in asked.partition_by("conversation", "arm", maintain_order=True):
-        said = part["reply"].to_list()
-        marks += [
-            any(likeness(one, other) > ALIKE for place, other in enumerate(said) if place != own)
-            for own, one in enumerate(said)
-        ]
-    return sum(marks) / len(marks) if marks else None
-
-
 def drift_table(found: Finding) -> pl.DataFrame:
     """The rows of tables/drift.parquet: drift of the probes and slope of the talk, by reading and domain."""
     rows = [
@@ -178,6 +183,7 @@ def drift_table(found: Finding) -> pl.DataFrame:
             **_named("drift_sd", drift),
             **_named("slope_sd_per_turn", found.slopes[reading, domain]),
             "n": drift.n,
+            "missing": "stuck" if domain in found.stuck else "few" if drift.estimate is None else None,
         }
         for (reading, domain), drift in found.drifts.items()
     ]
@@ -187,15 +193,22 @@ def drift_table(found: Finding) -> pl.DataFrame:
         "domain": pl.String,
         **dict.fromkeys(floats, pl.Float64),
         "n": pl.Int64,
+        "missing": pl.String,
     }
     return pl.DataFrame(rows, schema=schema)
+
+
+def _probes(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("moment").is_in(["fresh", "before", "after", "back"]))
 
 
 def _arms(frame: pl.DataFrame) -> list[str]:
     return frame.filter(pl.col("moment") == "back")["arm"].unique(maintain_order=True).to_list()
 
 
-def _way_row(reading: str, domain: str, arm: str, places: dict[str, np.ndarray]) -> dict[str, Any]:
+def _way_row(
+    reading: str, domain: str, arm: str, places: dict[str, np.ndarray], worded: Mapping[str, Check]
+) -> dict[str, Any]:
     alone = places.get("back/none") if arm != "none" else None
     found: Recovery = recovery(places["before"], places["after"], places[f"back/{arm}"], alone)
     row = {
@@ -203,7 +216,7 @@ def _way_row(reading: str, domain: str, arm: str, places: dict[str, np.ndarray])
         "domain": domain,
         "arm": arm,
         "n": found.drift.n,
-        "missing": _missing(found, arm, reading),
+        "missing": _missing(found, arm, reading, worded),
     }
     named = {"undone": found.undone, "beyond": found.beyond, "left_sd": found.left, "drift_sd": found.drift}
     for name, interval in named.items():
@@ -211,10 +224,12 @@ def _way_row(reading: str, domain: str, arm: str, places: dict[str, np.ndarray])
     return row
 
 
-def _missing(found: Recovery, arm: str, reading: str) -> str | None:
+def _missing(found: Recovery, arm: str, reading: str, worded: Mapping[str, Check]) -> str | None:
     """Why there is no share, by its key in templates/dynamics.yaml."""
     if found.undone.estimate is not None:
         return None
+    if any(worded[moment].grade == "void" for moment in ("before", "after", f"back/{arm}") if moment in worded):
+        return "stuck"
     if found.drift.n < 2:
         return "edited" if arm == CAP_ON and reading == "hot" else "few"
     return "no_drift"
@@ -250,9 +265,16 @@ def _summary(
     slopes: dict[tuple[str, str], Interval],
     readings: Sequence[str],
 ) -> dict[str, Any]:
-    said: dict[str, Any] = {"reading": readings[0] if readings else None}
+    worded = own_worded(frame)
+    valid: Validity = assess([check for moment, check in worded.items() if moment in ("before", "after")])
+    said: dict[str, Any] = {
+        "reading": readings[0] if readings else None,
+        "grade": valid.grade,
+        "reason": valid.reason,
+        "own_words": {moment: check.value for moment, check in worded.items()},
+    }
     for reading in readings:
-        places = moments(frame, reading)
+        places = moments(frame, reading, worded)
         own = ways.filter((pl.col("reading") == reading) & (pl.col("domain") == ALL))
         said[reading] = {
             **{f"{moment}_sd": mean_interval(places[moment]).estimate for moment in ("fresh", "before", "after")},

@@ -14,8 +14,6 @@ from greenroom.auditing.report.parts import TEMPLATES
 from greenroom.auditing.report.printed import number
 from greenroom.auditing.selftalk_findings import FEWEST, LOOP
 
-COPIED = 0.1  # share of copied probe replies from which a reader is told
-
 
 @cache
 def dynamics() -> dict[str, Any]:
@@ -56,16 +54,16 @@ def drift_sentences(summary: dict[str, Any]) -> dict[str, str]:
     text, found = dynamics()["drift"], summary[summary["reading"]] if summary["reading"] else None
     if found is None:
         return {"headline": text["headline"]["few"].format(model=summary["model"])}
-    way = direction_of(found)
+    way = "void" if summary["grade"] == "void" else direction_of(found)
     drift = {name: value and abs(value) for name, value in found.items() if name.startswith("drift_sd")}
     if way == "towards":
         drift["drift_sd_low"], drift["drift_sd_high"] = drift["drift_sd_high"], drift["drift_sd_low"]
     said = {
         "headline": text["headline"][way].format(
-            model=summary["model"], turns=summary["turns"],
+            model=summary["model"], turns=summary["turns"], reason=summary["reason"],
             drift=between(found if way == "none" else drift, "drift_sd", signed=way == "none"),
         ),
-        "ways": _ways(found, way),
+        "ways": _ways(found, way, summary["own_words"]),
         "prediction": _predicted(summary),
     }  # fmt: skip
     known = [(one["drift_sd"], name) for name, one in found["domains"].items() if one["drift_sd"] is not None]
@@ -97,9 +95,11 @@ def drift_spoken(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, *warnings(summary)])
 
 
-def _ways(found: dict[str, Any], way: str) -> str:
+def _ways(found: dict[str, Any], way: str, own_words: dict[str, float]) -> str:
     text = dynamics()["drift"]["ways"]
     alone = found["ways"].get("none")
+    if way == "void":
+        return _stuck(own_words)
     if way in ("few", "none") or alone is None or alone["undone"] is None:
         bounds = {end: number(found[f"drift_sd_{end}"], 2, signed=True) for end in ("low", "high")}
         return text["void" if way == "none" else "few"].format(**bounds)
@@ -111,6 +111,15 @@ def _ways(found: dict[str, Any], way: str) -> str:
     ]
     key = "some" if better else "same" if others else "alone"
     return text[key].format(none=between(alone, "undone"), better=", ".join(better))
+
+
+def _stuck(own_words: dict[str, float]) -> str:
+    """What brings a model that is stuck back to answering, told by shares of replies with words of their own."""
+    shares = {moment: f"{number(100 * share, 0)}\N{NO-BREAK SPACE}%" for moment, share in own_words.items()}
+    ways = [f"{_arm(moment.removeprefix('back/'))} {share}" for moment, share in shares.items() if "/" in moment]
+    return dynamics()["drift"]["ways"]["stuck"].format(
+        before=shares["before"], after=shares["after"], ways=", ".join(ways)
+    )
 
 
 def _predicted(summary: dict[str, Any]) -> str:
@@ -195,10 +204,6 @@ def basin_line(name: str, one: dict[str, Any]) -> str:
 def warnings(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before any number counts."""
     found = [] if summary["reliable"] else [dynamics()["unreliable"]]
-    after = (summary.get("copied") or {}).get("after")
-    if after is not None and after >= COPIED:
-        shares = {name: number(100 * (summary["copied"][name] or 0.0), 0) for name in ("before", "after")}
-        found.append(dynamics()["copied"].format(**shares))
     empty = summary.get("empty_replies")
     return [*found, dynamics()["gaps"].format(n=empty)] if empty else found
 

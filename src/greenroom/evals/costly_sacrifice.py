@@ -419,7 +419,8 @@ def checks(frame: pl.DataFrame, paradigm: str) -> list[Check]:
         found.append(validity.readable(main["missing"].is_null().to_list()))
         rounds = main.join(_select(frame, paradigm, "retest"), on=CELL, how="inner", maintain_order="left")
         if len(rounds):
-            found.append(validity.retest_choices(*_options(rounds)))
+            first, second = _options(rounds)
+            found.append(validity.retest_choices(first, second))
     else:
         found.append(validity.readable(main["mass"].fill_null(0.0).to_list()))
         found.append(validity.reversal(numbers(turned, "log_odds"), numbers(turned, "log_odds_right")))

@@ -54,6 +54,8 @@ CUTS: dict[str, Cut] = {
     # The five-and-twenty rule: under 5 % missing hardly matters, above 20 % the worst case decides the result
     # (Schulz & Grimes 2002, Lancet 359:781).
     "readable": Cut(0.95, 0.90, 0.80),
+    # A reply that repeats the one to another question answers neither: missing under another name, so the same cuts.
+    "own_words": Cut(0.95, 0.90, 0.80),
     # All versions share the same scored strings, which inflates the agreement, so the full reliability cuts apply.
     # Trial: .22–.70, and it had to fail.
     "null_agreement": RELIABILITY,
@@ -231,6 +233,12 @@ def readable(shares: Iterable[float | bool]) -> Check:
     if not values:
         return _unknown("readable")
     return _graded("readable", float(np.mean(values)), len(values))
+
+
+def own_words(marks: Iterable[bool]) -> Check:
+    """Share of replies that do not nearly repeat the reply to another question of the same moment."""
+    shares = [float(mark) for mark in marks]
+    return _graded("own_words", float(np.mean(shares)), len(shares)) if shares else _unknown("own_words")
 
 
 def null_agreement(estimates: ArrayLike) -> Check:
