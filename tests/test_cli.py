@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -375,3 +377,30 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert max(len(line) for line in text.splitlines()) <= 40
     print_rows(("name",), [("pirate",)], plain=True)
     assert capsys.readouterr().out == "name\npirate\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "function"),
+    [
+        ("audit", "audit"),
+        ("archetypes", "find_archetypes"),
+        ("drift", "measure_drift"),
+        ("frontier", "measure_frontier"),
+        ("read", "read"),
+        ("selftalk", "measure_selftalk"),
+        ("who", "who"),
+    ],
+)
+def test_a_verb_and_its_function_have_the_same_defaults(verb, function):
+    """They are written twice, so that `--help` loads nothing; what they do without being told must not part."""
+    typed = inspect.signature(getattr(import_module(f"greenroom.cli.{verb}"), verb)).parameters
+    called = inspect.signature(getattr(greenroom, function)).parameters
+    shared = [name for name in typed if name in called and called[name].default is not inspect.Parameter.empty]
+    assert len(shared) > 3
+
+    def plain(value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+    for name in shared:
+        # None on the command line leaves the choice to the function.
+        assert typed[name].default in (None, plain(called[name].default)), name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +15,9 @@ from greenroom.cli.show import print_json, print_rows
 
 if TYPE_CHECKING:
     from greenroom.reader.posterior import Posterior
+
+
+T = TypeVar("T")
 
 
 class By(StrEnum):
@@ -114,7 +118,7 @@ def who(
         prune=not no_prune,
     )  # fmt: skip
     judged = 0
-    for one in identify(asked, transcripts):
+    for one in _awaited(identify(asked, transcripts), f"Reading under {len(asked.rivals)} contexts"):
         if isinstance(one, Broken):
             print(f"not read: {one}", file=sys.stderr)
             continue
@@ -125,6 +129,19 @@ def who(
             _print_posterior(one, top, plain)
     if not judged:
         raise ConversationError("no conversation could be judged; see the lines above, or judge bare text with --text")
+
+
+def _awaited(found: Iterator[T], what: str) -> Iterator[T]:
+    """The same, with a spinner on a terminal's standard error while the next one is worked out."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    while True:
+        with console.status(what):
+            one = next(found, None)
+        if one is None:
+            return
+        yield one
 
 
 def _print_line(record: dict[str, Any]) -> None:
