@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from greenroom.auditing.studies import Study, reading_block
 from greenroom.errors import GreenroomError
 from greenroom.runs.kept import keep
 from greenroom.runs.progress import Progress
@@ -22,17 +22,8 @@ FOUND = "directions/archetypes.safetensors"
 QUESTIONS, TOKENS = 12, 32
 
 
-@dataclass(frozen=True)
-class ArchetypesResult:
-    """A finished search: its folder and its headline numbers. `str()` is what a person reads."""
-
-    path: Path
-    summary: dict[str, Any]
-
-    def __str__(self) -> str:
-        from greenroom.auditing.studies import spoken_study
-
-        return spoken_study(self.path, self.summary)
+class ArchetypesResult(Study):
+    """A finished search: its folder and its headline numbers."""
 
 
 def find_archetypes(
@@ -58,12 +49,12 @@ def find_archetypes(
     up). Leaves a run folder with tables, summary and report.html; interrupted, the same call goes on where it stopped.
     Raises GreenroomError in one line.
     """
-    from greenroom.auditing.studies import opened, reading_block
     from greenroom.directions.archetypes import RESAMPLES
+    from greenroom.subject import opened
 
     if questions < 2 or tokens < 4:
         raise GreenroomError(f"{questions} questions of {tokens} tokens are too few; expected at least 2 and 4")
-    subject = opened(model, device=device, dtype=dtype, template=template, adapter=adapter)
+    subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     progress = progress or Progress()
     block, axis = reading_block(subject, axis)
     draws = RESAMPLES if resamples is None else resamples

@@ -89,17 +89,11 @@ def audit(
     machine. full: adds the behavioural map, the archetypes and the frontier of the axis (half an hour on two
     cores); without it they are shown when they were kept for these weights. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
-    from greenroom.subject import Subject, load
+    from greenroom.subject import opened
     from greenroom.subject.memory import release_memory
 
     progress = progress or Progress()
-    subject = (
-        model
-        if isinstance(model, Subject)
-        else load(model, adapter=adapter, device=device, dtype=dtype, template=template)
-    )
-    # A model that cannot hold a conversation is refused before anything is written.
-    subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
+    subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     size = QUICK if quick else FULL
     config = {"quick": quick, "dtype": str(subject.network.dtype), "device": str(subject.network.device)}
     if full:

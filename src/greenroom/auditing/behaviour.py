@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from greenroom.auditing.studies import Study, reading_block
 from greenroom.errors import GreenroomError
 from greenroom.runs.kept import keep
 from greenroom.runs.progress import Progress
@@ -26,17 +26,8 @@ ROLE_VECTORS = "directions/role_vectors.safetensors"
 ACTIVATION_QUESTIONS, ACTIVATION_TOKENS = 9, 32
 
 
-@dataclass(frozen=True)
-class BehaviourResult:
-    """A finished behavioural map: its folder and its headline numbers. `str()` is what a person reads."""
-
-    path: Path
-    summary: dict[str, Any]
-
-    def __str__(self) -> str:
-        from greenroom.auditing.studies import spoken_study
-
-        return spoken_study(self.path, self.summary)
+class BehaviourResult(Study):
+    """A finished behavioural map: its folder and its headline numbers."""
 
 
 def map_behaviour(
@@ -62,8 +53,8 @@ def map_behaviour(
     tables, summary and report.html; interrupted, the same call goes on where it stopped, at most one question's
     scoring lost. Raises GreenroomError in one line.
     """
-    from greenroom.auditing.studies import opened, reading_block
     from greenroom.directions import behaviour
+    from greenroom.subject import opened
 
     roles = behaviour.ROLES if roles is None else roles
     questions = behaviour.QUESTIONS if questions is None else questions
@@ -72,7 +63,7 @@ def map_behaviour(
         raise GreenroomError(
             f"{roles} characters, {questions} questions and {tokens} tokens are too few; expected at least 4, 1 and 4"
         )
-    subject = opened(model, device=device, dtype=dtype, template=template, adapter=adapter)
+    subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     progress = progress or Progress()
     block, axis = reading_block(subject, axis)
     characters = behaviour.usual_characters(roles)

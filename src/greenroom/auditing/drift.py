@@ -27,7 +27,7 @@ from greenroom.evals import drift as design
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_json
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, load, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,11 +94,7 @@ def measure_drift(
     design.check_turns(turns, return_turns)
     if tokens < 4:
         raise LibraryError(f"tokens is {tokens}; expected at least 4, since shorter replies say nothing of a character")
-    subject = (
-        model
-        if isinstance(model, Subject)
-        else load(str(model), adapter=adapter, device=device, dtype=dtype, template=template)
-    )
+    subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     user = load(player, device=device, dtype=dtype) if isinstance(player, str) else player
     hot_axis = axis or direction_named(subject, "assistant")
     cold_axis = axis or stored(subject, READER_AXIS) or hot_axis
@@ -173,7 +169,7 @@ def _from_log(
 ) -> DriftResult:
     """The same from the texts of an Inspect log, read cold by a small model."""
     log, samples = samples_of(path, "drift")
-    subject = reader if isinstance(reader, Subject) else load(reader, device=device, dtype=dtype)
+    subject = opened(reader, device=device, dtype=dtype)
     cold_axis = axis or stored(subject, READER_AXIS) or direction_named(subject, "assistant")
     rows = [
         _row(design.Case(*(sample.metadata[name] for name in design.Case._fields)), *_told(reply))

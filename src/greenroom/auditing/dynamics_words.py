@@ -87,7 +87,7 @@ def drift_spoken(summary: dict[str, Any]) -> str:
     """The findings, a line each, and one for each way back: fewer than 25 lines whatever was run."""
     said, text = summary["sentences"], dynamics()["drift"]
     lines = [said[name] for name in ("headline", "drift", "ways") if name in said]
-    if summary["reading"]:
+    if summary["reading"] and summary["grade"] != "void":
         for name, one in summary[summary["reading"]]["ways"].items():
             undone = text["undone_void"] if one["undone"] is None else between(one, "undone")
             lines.append(text["line"].format(arm=_arm(name), undone=undone, left=between(one, "left_sd", signed=True)))

@@ -34,7 +34,7 @@ from greenroom.measures.repetition import repeats
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_json
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, opened
 
 SPACE = "directions/persona_space.safetensors"
 QUESTIONS, ROLE_TOKENS = 4, 24  # a role vector is the mean of so many replies
@@ -90,13 +90,8 @@ def measure_selftalk(
         )
     log, samples = samples_of(Path(str(model)), "selftalk") if from_log else (None, [])
     talks = [] if from_log else design.design(openings, repeats, messages, seed)
-    given: Any = reader if from_log else model
-    subject = (
-        given
-        if isinstance(given, Subject)
-        else load(str(given), adapter=None if from_log else adapter, device=device, dtype=dtype,
-                  template=None if from_log else template)
-    )  # fmt: skip
+    own: dict[str, Any] = {} if from_log else {"adapter": adapter, "template": template}
+    subject = opened(reader if from_log else model, device=device, dtype=dtype, **own)
     hot_axis = axis or direction_named(subject, "assistant")
     cold_axis = axis or stored(subject, READER_AXIS) or hot_axis
     played = cast or usual_cast(questions=QUESTIONS, tokens=ROLE_TOKENS)

@@ -3,6 +3,7 @@ what those of persona space say in words."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 
 
 STUDIES = {"behaviour": "Behavioural map", "archetypes": "Archetypes", "frontier": "Price of turning the axis"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study: its folder and its headline numbers. `str()` is what a person reads."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    def __str__(self) -> str:
+        words = self.summary["sentences"]
+        body = [text for key, text in words.items() if key != "headline"]
+        foot = "  {seconds:.0f} s, {peak_rss_gib:.1f} GiB, seed {seed}".format(**self.summary)
+        return "\n".join(
+            [words["headline"], "", *(f"  {text}" for text in body), "", foot, f"  Report: {self.path / 'report.html'}"]
+        )
 
 
 class _Nested(Progress):
@@ -64,15 +81,6 @@ def studied(name: str, subject: Subject, axis: Direction, run: Run, *, quick: bo
         small = {"strengths": (-4.0, 4.0), "floors": ("default:p25",), "replies": 8, "neutral": 8} if quick else {}
         measure_frontier(subject, axis, out, seed=seed, progress=progress, **small)
     return StageResult()
-
-
-def opened(model: str | Subject, **how: Any) -> Subject:
-    """The subject itself, or the one of that name; one that cannot hold a conversation is refused at once."""
-    from greenroom.subject import Subject, load
-
-    subject = model if isinstance(model, Subject) else load(model, **how)
-    subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
-    return subject
 
 
 def reading_block(subject: Subject, axis: Direction | None = None) -> tuple[int, Direction | None]:
@@ -129,13 +137,3 @@ def behaviour_sentences(model: str, found: dict[str, Any]) -> dict[str, str]:
         "headline": said("behaviour_headline" if agree else "behaviour_headline_differ", model=model, **values),
         "behaviour": " ".join(part for part in (test, said("behaviour_floor", **values), kept) if part),
     }
-
-
-def spoken_study(path: Path, summary: dict[str, Any]) -> str:
-    """What the verb says: the finding, and where the report is."""
-    words = summary["sentences"]
-    body = [text for key, text in words.items() if key != "headline"]
-    foot = f"  {summary['seconds']:.0f} s, {summary['peak_rss_gib']:.1f} GiB, seed {summary['seed']}"
-    return "\n".join(
-        [words["headline"], "", *(f"  {text}" for text in body), "", foot, f"  Report: {path / 'report.html'}"]
-    )

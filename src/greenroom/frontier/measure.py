@@ -23,7 +23,7 @@ from greenroom.runs.kept import keep
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_json
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,11 +88,7 @@ def measure_frontier(
             f"{replies} replies, {neutral} neutral ones of {tokens} tokens are too few; expected at least 2, 2 and 4"
         )
     progress = progress or Progress()
-    subject = (
-        model
-        if isinstance(model, Subject)
-        else load(model, adapter=adapter, device=device, dtype=dtype, template=template)
-    )
+    subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     turned = direction if isinstance(direction, Direction) else direction_named(subject, direction)
     settings = settings_of(turned, strengths, floors, layers)
     config = {

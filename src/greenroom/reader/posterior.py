@@ -24,7 +24,7 @@ from greenroom.reader.posterior_scoring import TEXTS_TOGETHER, Likelihoods, Pass
 from greenroom.reader.sentences import sentence_spans
 from greenroom.reader.transcripts import Broken, Transcript
 from greenroom.reader.turns import Turn, turns_of
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, opened
 from greenroom.subject.subject import Progress
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def question(
         raise ConversationError(f"turn {turn}; expected a number from 1, the first assistant turn")
     rivals = candidates(contexts)
     weights = prior_of(rivals, prior)
-    subject = load(reader) if isinstance(reader, str) else reader
+    subject = opened(reader)
     calibration = calibration_of(subject.fingerprint)
     return Question(subject, rivals, weights, calibration, turn, history, by, own, prune)
 

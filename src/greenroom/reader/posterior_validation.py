@@ -38,7 +38,7 @@ from greenroom.reader.posterior_scoring import (
 )  # fmt: skip
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, opened
 
 Design = Literal["roles", "all"]
 # 92 roles make 31; a goal in the literature of this tool is stated for so many.
@@ -91,7 +91,7 @@ def validate(
     The same call with the same `out` goes on where a killed one stopped. On two cores 310 replies of "roles" take about
     50 minutes, of "all" about three and a half hours.
     """
-    subject = load(reader) if isinstance(reader, str) else reader
+    subject = opened(reader)
     # The assistant is scored beside the roles for its gain, but is not among those to be told apart.
     rivals = (*role_candidates(EVERY), assistant_candidate()) if design == "roles" else candidates("all")
     rivals = tuple(replace(one, instructions=one.instructions[:paraphrases]) for one in rivals)

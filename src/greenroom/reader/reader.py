@@ -18,7 +18,7 @@ from greenroom.reader.axis import reader_axis
 from greenroom.reader.sentences import Moved, moved
 from greenroom.reader.topics import Topics
 from greenroom.reader.turns import Piece, Turn, encoded, pieces, planned
-from greenroom.subject import Subject, load
+from greenroom.subject import Subject, opened
 from greenroom.subject.capture import Captured
 from greenroom.subject.chat import Encoded
 from greenroom.subject.subject import Progress
@@ -177,7 +177,7 @@ def load_reader(
     them exists for these weights."""
     if isinstance(reader, Reader):
         return reader
-    subject = load(reader) if isinstance(reader, str) else reader
+    subject = opened(reader)
     axis = reader_axis(subject, progress=progress)
     return Reader(subject, axis, tuple(trait_vector(subject, name) for name in traits), Topics.of(subject))
 

@@ -5,7 +5,7 @@ from greenroom.subject.capture import Captured, Sinks
 from greenroom.subject.check import Finding, check_instrument
 from greenroom.subject.decoding import Capture, Reply
 from greenroom.subject.interventions import Intervention
-from greenroom.subject.loading import load, ready
+from greenroom.subject.loading import load, opened, ready
 from greenroom.subject.scoring import Scores
 from greenroom.subject.subject import Subject
 from greenroom.subject.tiny import tiny
@@ -22,6 +22,7 @@ __all__ = [
     "Subject",
     "check_instrument",
     "load",
+    "opened",
     "ready",
     "tiny",
 ]

@@ -59,6 +59,16 @@ def load(
     return ready(model.eval(), tokenizer, name=label)
 
 
+def opened(model: str | Path | Subject, **how: Any) -> Subject:
+    """The subject itself, or the one of that name, loaded as `how` says (see `load`).
+
+    One that cannot hold a conversation is refused, before a caller writes anything.
+    """
+    subject = model if isinstance(model, Subject) else load(str(model), **how)
+    subject.chat.encode([{"role": "user", "content": "?"}], generate=True)
+    return subject
+
+
 def ready(model: Any, tokenizer: Any, *, name: str) -> Subject:
     """A subject from a model and tokenizer already in memory: fingerprinted, checked, its sinks found."""
     from greenroom.subject.check import check_instrument
