@@ -85,9 +85,10 @@ def audit(
     """Audits a model and leaves a run folder with tables, summary and report.html.
 
     model: a name that `greenroom.load` takes, or a loaded Subject. out: the folder, new or to resume (default: the
-    newest unfinished equal run under ./runs, else the next number). kind "map" stops after the persona map. The same seed gives the same tables on the same
-    machine. full: adds the behavioural map, the archetypes and the frontier of the axis (half an hour on two
-    cores); without it they are shown when they were kept for these weights. Interrupted at any time, the same call goes on where it stopped. Raises GreenroomError in one line.
+    newest unfinished equal run under ./runs, else the next number). kind "map" stops after the persona map. full: adds
+    the behavioural map, the archetypes and the frontier of the axis (half an hour on two cores); without it they are
+    shown when they were kept for these weights. The same seed gives the same tables on the same machine. Interrupted at
+    any time, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
     from greenroom.subject import opened
     from greenroom.subject.memory import release_memory
@@ -114,11 +115,12 @@ def audit(
         added = STUDIES if full else {}
         progress.plan({**{name: STAGES[name] for name in KINDS[kind]}, **added})
         stages = _Stages(subject, run, size, seed)
-        for name in KINDS[kind]:
-            run.stage(name, getattr(stages, name))
-            release_memory()
+        jobs: dict[str, Callable[[], StageResult]] = {name: getattr(stages, name) for name in KINDS[kind]}
         for name in added:
-            run.stage(name, lambda name=name: studied(name, subject, stages.axis(), run, quick=quick, seed=seed))
+            jobs[name] = lambda name=name: studied(name, subject, stages.axis(), run, quick=quick, seed=seed)
+        for name, job in jobs.items():
+            run.stage(name, job)
+            release_memory()
         if kind == "audit":
             for name in STUDIES:
                 if name not in added:  # what was found about these weights before
