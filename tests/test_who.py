@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from greenroom.cli import main
 from greenroom.errors import ConversationError, LibraryError
 from greenroom.personas import library
 from greenroom.reader import posterior
-from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities
+from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities, scope
 from greenroom.reader.posterior_contexts import Candidate, candidates, prior_of, role_candidates
 from greenroom.reader.posterior_scoring import BASELINE, Job, race
 from greenroom.reader.posterior_validation import validate
@@ -117,8 +118,13 @@ def test_temperature_undoes_overconfidence() -> None:
 def test_temperature_between_lengths_and_outside() -> None:
     found = Calibration((10, 40), (1.0, 4.0), (None, None), 1000)
     assert [found.temperature(tokens) for tokens in (1, 10, 20, 40, 500)] == pytest.approx([1, 1, 2, 4, 4])
-    assert found.sound
-    assert not Calibration().sound
+
+    pair = [Candidate("a", "role", "true", ("A.",)), Candidate("b", "role", "true", ("B.",))]
+    measured = Calibration((10,), (1.0,), (None,), 1000, scope(pair, np.array([0.5, 0.5])))
+    assert measured.holds(pair[::-1], np.array([0.5, 0.5]))
+    assert not measured.holds(pair, np.array([0.6, 0.4]))
+    assert not measured.holds(pair[:1], np.array([1.0]))
+    assert not replace(measured, replies=999).holds(pair, np.array([0.5, 0.5]))
 
 
 # The race ----------------------------------------------------------------------------------------------------------------

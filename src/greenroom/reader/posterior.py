@@ -339,8 +339,9 @@ def _posterior(
         for index, rival in enumerate(asked.rivals)
     ]
     estimates.sort(key=lambda one: (-one.probability, -one.bits_per_token, one.context))
+    calibrated = asked.own and asked.calibration.holds(asked.rivals, asked.prior)
     return Posterior(
-        tuple(estimates), turn.number, read, temperature, asked.own and asked.calibration.sound, asked.subject.name,
+        tuple(estimates), turn.number, read, temperature, calibrated, asked.subject.name,
         turn.said, transcript.source, transcript.index,
     )  # fmt: skip
 

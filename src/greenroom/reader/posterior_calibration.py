@@ -16,7 +16,8 @@ import numpy as np
 from scipy import optimize, special
 
 from greenroom.measures.intervals import Array
-from greenroom.store import read_json, write_json
+from greenroom.reader.posterior_contexts import Candidate
+from greenroom.store import digest, read_json, write_json
 
 SHIPPED = Path(__file__).parent / "shipped"
 BINS = 10
@@ -28,21 +29,22 @@ class Calibration:
     """Temperatures by length, tokens; between lengths interpolated in log length, outside the nearest one.
 
     errors: expected calibration error at each length on replies that the fit did not see, None where not measured.
-    replies: how many it was measured on.
+    replies: how many it was measured on. rivals: the contexts and prior that it was measured with (`scope`): the
+    temperatures serve others as the best guess, but nothing says that their probabilities hold.
     """
 
     lengths: tuple[int, ...] = (1,)
     temperatures: tuple[float, ...] = (1.0,)
     errors: tuple[float | None, ...] = (None,)
     replies: int = 0
+    rivals: str = ""
 
     def temperature(self, tokens: int) -> float:
         return float(np.exp(np.interp(np.log(max(tokens, 1)), np.log(self.lengths), np.log(self.temperatures))))
 
-    @property
-    def sound(self) -> bool:
-        """Whether it was measured on enough replies."""
-        return self.replies >= ENOUGH
+    def holds(self, rivals: Sequence[Candidate], prior: Array) -> bool:
+        """Whether it was measured on enough replies, and with these contexts and this prior."""
+        return self.replies >= ENOUGH and self.rivals == scope(rivals, prior)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class Calibration:
             "temperatures": [round(one, 4) for one in self.temperatures],
             "errors": [None if one is None else round(one, 4) for one in self.errors],
             "replies": self.replies,
+            "rivals": self.rivals,
         }
 
     def save(self, fingerprint: str) -> Path:
@@ -65,7 +68,15 @@ def calibration_of(fingerprint: str) -> Calibration:
     if not path.is_file():
         return Calibration()
     kept = read_json(path)
-    return Calibration(tuple(kept["lengths"]), tuple(kept["temperatures"]), tuple(kept["errors"]), int(kept["replies"]))
+    return Calibration(
+        tuple(kept["lengths"]), tuple(kept["temperatures"]), tuple(kept["errors"]), int(kept["replies"]), kept["rivals"]
+    )
+
+
+def scope(rivals: Sequence[Candidate], prior: Array) -> str:
+    """Names contexts with their system messages, and their prior; the order does not count."""
+    told = zip(rivals, np.asarray(prior, float).tolist(), strict=True)
+    return digest(*sorted(repr((one.name, tuple(one.instructions), f"{share:.6f}")) for one, share in told))
 
 
 def probabilities(loglikelihoods: Array, prior: Array, temperature: float = 1.0) -> Array:

@@ -18,7 +18,7 @@ from greenroom.conversation import Conversation
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.measures.intervals import Array, Interval, bootstrap_mean
 from greenroom.personas import library
-from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities
+from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities, scope
 from greenroom.reader.posterior_contexts import (
     ASSISTANT,
     Candidate,
@@ -290,7 +290,8 @@ def _calibrate(
         shares = probabilities(at[~fitted], prior, temperature)
         errors.append(calibration_error(shares.max(axis=1), (shares.argmax(axis=1) == truth[~fitted]).astype(float)))
         temperatures.append(temperature)
-    return Calibration(tuple(lengths), tuple(temperatures), tuple(errors), len(found))
+    measured = scope([rivals[context] for context in compared], prior)
+    return Calibration(tuple(lengths), tuple(temperatures), tuple(errors), len(found), measured)
 
 
 def _told(value: float | None) -> str:
