@@ -285,7 +285,7 @@ def test_report_wants_a_finished_run(
     monkeypatch.setitem(sys.modules, "greenroom.auditing.report", stand_in)
     assert main(["report", str(tmp_path)]) == 2
     assert "is no run: it has no run.json; give the folder that an audit wrote" in capsys.readouterr().err
-    (tmp_path / "run.json").write_text('{"stages": {}, "status": "finished"}')
+    (tmp_path / "run.json").write_text('{"kind": "audit", "stages": {}, "status": "finished"}')
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
 

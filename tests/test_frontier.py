@@ -302,6 +302,9 @@ def test_a_frontier_from_end_to_end_resumes_and_is_the_same_again(subject, few_i
     assert kept(subject.fingerprint, "frontier") is None
 
     page = (tmp_path / "run" / "frontier.html").read_text()
+    (tmp_path / "run" / "frontier.html").unlink()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "frontier.html").read_text() == page
     assert "within a budget of 5 %" in page or "stays within a budget" in page
     ours = page[: page.index('<script id="figures"')]
     assert not re.search(r"(?:src|href)=", ours)  # opens from disk, without network

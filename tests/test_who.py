@@ -271,7 +271,9 @@ def test_public_name_can_be_called_twice(small: Subject) -> None:
 # Validation --------------------------------------------------------------------------------------------------------------
 
 
-def test_validation_resumes_to_equal_figures(small: Subject, tmp_path: Path) -> None:
+def test_validation_resumes_to_equal_figures(
+    small: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = {"design": "roles", "replies": 14, "tokens": 10}
     one = validate(small, out=tmp_path / "a", **options)
     again = validate(small, out=tmp_path / "a", **options)
@@ -281,6 +283,8 @@ def test_validation_resumes_to_equal_figures(small: Subject, tmp_path: Path) -> 
     assert one.calibration.lengths == (10,)
     assert 0 <= (one.figures["top 5 at 10 tokens"].estimate or 0) <= 1
     assert json.loads(json.dumps(one.as_dict()))["design"] == "roles"
+    assert main(["report", str(tmp_path / "a")]) == 2
+    assert "a run of kind who has no page" in capsys.readouterr().err
 
 
 # The verb ----------------------------------------------------------------------------------------------------------------

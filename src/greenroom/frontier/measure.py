@@ -221,8 +221,8 @@ def _conclude(
         "seconds": round(run.seconds, 1), "peak_rss_gib": round(run.peak_rss_gib, 2),
     }  # fmt: skip
     write_table(run.path / "tables" / "frontier.parquet", frame)
-    write_page(run.path / "frontier.html", frame, run.table("capability"), summary)
     write_json(run.path / "summary.json", summary)
+    write_page(run.path)
     # The audit's report shows that of the axis; those of other directions must not take its place.
     keep(run.path, subject.fingerprint, "frontier" if direction.kind == "axis" else f"frontier-{direction.name}")
     run.finish(summary)

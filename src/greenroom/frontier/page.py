@@ -12,16 +12,18 @@ import yaml
 from markupsafe import Markup
 
 from greenroom.frontier.words import TEMPLATES, about, findings, named, number, rows_shown, strength_name, words
-from greenroom.store import write_text
+from greenroom.runs.tables import read_table
+from greenroom.store import read_json, write_text
 
 Spec = dict[str, Any]
 INK, QUIET, RULE, BAND, AMBER, CLEAR = (f"var(--{name})" for name in ("ink", "quiet", "rule", "band", "amber", "clear"))
 SPLIT = (0.7, 0.78)  # strengths to the left of the first, cap floors to the right of the second, of the width
 
 
-def write_page(path: Path, frame: pl.DataFrame, families: pl.DataFrame, summary: dict[str, Any]) -> Path:
-    """Writes the page from the frontier table, the capability table by family and the summary. Atomic."""
-    text = words()
+def write_page(folder: Path) -> Path:
+    """Writes `folder`/frontier.html from the tables and the summary in `folder`, and returns its path. Atomic."""
+    frame, families = (read_table(folder / "tables" / f"{name}.parquet") for name in ("frontier", "capability"))
+    summary, text = read_json(folder / "summary.json"), words()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -39,8 +41,8 @@ def write_page(path: Path, frame: pl.DataFrame, families: pl.DataFrame, summary:
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     )  # fmt: skip
-    write_text(path, page)
-    return path
+    write_text(folder / "frontier.html", page)
+    return folder / "frontier.html"
 
 
 def figures(frame: pl.DataFrame, summary: dict[str, Any]) -> list[Spec]:

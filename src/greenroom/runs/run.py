@@ -55,6 +55,11 @@ class Run:
         self._current = ""
 
     @property
+    def kind(self) -> str:
+        """What made it: audit, map, drift …"""
+        return str(self.manifest["kind"])
+
+    @property
     def finished(self) -> bool:
         """Whether `finish` was called, now or by an earlier command."""
         return self.manifest["status"] == "finished"
@@ -219,7 +224,7 @@ def open_finished(path: Path) -> Run:
     if not (path / MANIFEST).is_file():
         raise RunError(f"{path} is no run: it has no {MANIFEST}; give the folder that an audit wrote")
     manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or not {"stages", "status"} <= manifest.keys():
+    if not isinstance(manifest, dict) or not {"kind", "stages", "status"} <= manifest.keys():
         raise RunError(f"{path / MANIFEST} was not written by Greenroom; give the folder that an audit wrote")
     if manifest["status"] != "finished":
         raise RunError(f"{path} is not finished ({manifest['status']}); run the command that began it again")
