@@ -88,12 +88,12 @@ class Scripted:
         return rows
 
     def generate(
-        self, conversations: Sequence[Conversation], *, max_new_tokens: int, seed: int, **_: Any
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, seed: Sequence[int], **_: Any
     ) -> list[FakeReply]:
         self.calls.append(("generate", [c[-1]["content"] for c in conversations]))
         if any("broken" in c[-1]["content"] for c in conversations):
             raise GreenroomError("the model is broken; mend it")
-        texts = [self.say(c[-1]["content"], seed)[:max_new_tokens] for c in conversations]
+        texts = [self.say(c[-1]["content"], own)[:max_new_tokens] for c, own in zip(conversations, seed, strict=True)]
         return [FakeReply(text, self.tokenizer.encode(text), [-0.1] * len(text)) for text in texts]
 
 
@@ -211,9 +211,9 @@ def test_table_and_curve_have_the_agreed_columns(tmp_path):
 def test_one_score_call_holds_all_questions_sorted_by_content(tmp_path):
     subject = CostSensitive()
     sacrificed(subject, tmp_path, situations=2)
-    assert [kind for kind, _ in subject.calls] == ["generate", "generate", "score"]  # second rounds are another stream
-    for _, asked in subject.calls:
-        assert len(set(asked)) == len(asked)
+    assert [kind for kind, _ in subject.calls] == ["generate", "score"]
+    assert len(set(subject.calls[1][1])) == len(subject.calls[1][1])
+    assert len(subject.calls[0][1]) == 2 * (5 + 2 + 2)  # second wordings and second rounds at two stakes
 
 
 @pytest.mark.parametrize(

@@ -429,6 +429,17 @@ def test_prefix_tree_covers_each_row_exactly(rows, shortest):
         assert rebuilt == tokens[: tree.start(row)]
 
 
+def test_each_conversation_may_have_its_own_seed(llama):
+    talks = [[user("Hello?")], [user("Hello?")], [user("Where?")], [user("Hello?")]]
+    settings = {"max_new_tokens": 6, "temperature": 1.0}
+    together = [reply.tokens for reply in llama.generate(talks, seed=[0, 1, 1, 0], **settings)]
+    alone = [llama.generate([talk], seed=own, **settings)[0].tokens for talk, own in zip(talks, [0, 1, 1], strict=False)]
+    assert together[:3] == alone
+    assert together[3] == llama.generate([talks[0]] * 2, seed=0, **settings)[1].tokens
+    with pytest.raises(ValueError, match="2 seeds for 4 conversations"):
+        llama.generate(talks, seed=[0, 1], **settings)
+
+
 def test_random_streams_ignore_order_and_company():
     a, b = [1, 2, 3], [4, 5]
     together, alone = random_streams([a, b, a], 8, seed=7), random_streams([b], 8, seed=7)

@@ -91,7 +91,7 @@ class Subject(Protocol):
         temperature: float,
         top_p: float,
         top_k: int,
-        seed: int,
+        seed: int | Sequence[int],
     ) -> Sequence[Reply]: ...
 
     def score(self, conversations: Sequence[Conversation], continuations: Sequence[str]) -> Scores: ...
@@ -263,13 +263,16 @@ class GreenroomAPI(ModelAPI):
         return call
 
     def _run(self, batch: list[Call]) -> None:
-        """Runs a batch in the worker thread: one subject call a group of equal settings, equal questions once."""
-        groups: defaultdict[Settings, defaultdict[str, list[Call]]] = defaultdict(lambda: defaultdict(list))
+        """Runs a batch in the worker thread: one subject call a group of settings equal but for seeds, equal questions once."""
+        groups: defaultdict[Settings, defaultdict[tuple[int, str, int], list[Call]]]
+        groups = defaultdict(lambda: defaultdict(list))
         for call in batch:
-            groups[call.settings][call.key].append(call)
+            # Replies with streams of their own are still made together.
+            alike = replace(call.settings, seed=0)
+            groups[alike][len(call.key), call.key, call.settings.seed].append(call)
         for settings in sorted(groups):
             unique = groups[settings]
-            keys = sorted(unique) if settings.kind != "generate" else sorted(unique, key=lambda k: (len(k), k))
+            keys = sorted(unique) if settings.kind == "generate" else sorted(unique, key=lambda key: key[1:])
             try:
                 results = self._ask_subject(settings, [unique[key][0] for key in keys])
             except Exception as error:  # noqa: BLE001  it belongs to the callers, each of whom raises it
@@ -296,7 +299,7 @@ class GreenroomAPI(ModelAPI):
             temperature=settings.temperature,
             top_p=settings.top_p,
             top_k=settings.top_k,
-            seed=settings.seed,
+            seed=[call.settings.seed for call in calls],
             **edits,
         )
         return list(replies)

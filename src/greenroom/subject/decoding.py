@@ -83,7 +83,7 @@ def generate(
     temperature: float,
     top_p: float,
     top_k: int,
-    seed: int,
+    seed: int | Sequence[int],
     capture: Capture | None,
     interventions: Sequence[Intervention],
     decode: Callable[[list[int]], str],
@@ -111,7 +111,7 @@ class _Loop:
         temperature: float,
         top_p: float,
         top_k: int,
-        seed: int,
+        seed: int | Sequence[int],
         capture: Capture | None,
         interventions: Sequence[Intervention],
     ):

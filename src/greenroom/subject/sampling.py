@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 
-def random_streams(prompts: Sequence[Sequence[int]], length: int, seed: int) -> np.ndarray:
-    """(conversations, length) uniform numbers in [0, 1), float64.
+def random_streams(prompts: Sequence[Sequence[int]], length: int, seed: int | Sequence[int]) -> np.ndarray:
+    """(conversations, length) uniform numbers in [0, 1), float64. seed: one for all, or one for each conversation.
 
-    Row i is the stream of hash(seed, prompt tokens, k), where k counts identical prompts before it in this call:
-    independent of batch and order, while identical conversations still differ.
+    Row i is the stream of hash(seed, prompt tokens, k), where k counts identical prompts of that seed before it in this
+    call: independent of batch and order, while identical conversations still differ.
     """
-    seen: Counter[tuple[int, ...]] = Counter()
+    seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+    seen: Counter[tuple[int, tuple[int, ...]]] = Counter()
     streams = np.empty((len(prompts), length))
-    for row, prompt in enumerate(prompts):
+    for row, (own, prompt) in enumerate(zip(seeds, prompts, strict=True)):
         key = tuple(prompt)
-        text = f"{seed}|{seen[key]}|{','.join(map(str, key))}"
-        seen[key] += 1
+        text = f"{own}|{seen[own, key]}|{','.join(map(str, key))}"
+        seen[own, key] += 1
         hashed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
         streams[row] = np.random.Generator(np.random.Philox(key=hashed)).random(length)
     return streams

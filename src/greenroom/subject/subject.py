@@ -57,7 +57,7 @@ class Subject:
         temperature: float = 1.0,
         top_p: float = 1.0,
         top_k: int = 50,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         capture: Capture | None = None,
         interventions: Sequence[Intervention] = (),
         progress: Progress | None = None,
@@ -65,7 +65,7 @@ class Subject:
     ) -> list[Reply]:
         """One reply for each conversation, in order.
 
-        temperature 0 is greedy; top_k 0 is off. A reply depends on (subject, conversation, settings, seed, how many
+        temperature 0 is greedy; top_k 0 is off; seed is one for all, or one for each conversation. A reply depends on (subject, conversation, settings, seed, how many
         identical conversations came before it in the call), never on what else is in the batch, but for ties that
         float rounding decides. A conversation that ends with an assistant message is continued from its text. capture
         keeps activations of the reply without a second pass. progress(done, total) is called after every step, in tokens (an ended reply counts as a full one). An
@@ -74,6 +74,8 @@ class Subject:
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        if not isinstance(seed, int) and len(seed) != len(conversations):
+            raise ValueError(f"{len(seed)} seeds for {len(conversations)} conversations; expected one, or one for each")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
             raise ValueError(
                 f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}"
