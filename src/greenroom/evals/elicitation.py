@@ -41,7 +41,7 @@ SCORE = GenerateConfig(max_tokens=1, temperature=0, prompt_logprobs=1)
 LIST = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=0, logprobs=True, top_logprobs=TOP)
 SAMPLE = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=1)
 # Room for the one sentence that is asked for, sampled as wherever replies show character.
-OPEN = GenerateConfig(max_tokens=32, temperature=0.7, top_p=0.9)
+OPEN = GenerateConfig(max_tokens=24, temperature=0.7, top_p=0.9)
 
 T = TypeVar("T")
 
