@@ -332,7 +332,8 @@ def _posterior(
     asked: Question, transcript: Transcript, turn: Turn, values: Likelihoods, tokens: int | None = None
 ) -> Posterior:
     read = values.length if tokens is None else tokens
-    temperature = asked.calibration.temperature(read)
+    # Fitted on the reader's own replies, which are sampled colder than they are scored; foreign text is not.
+    temperature = asked.calibration.temperature(read) if asked.own else 1.0
     shares = probabilities(values.by_token()[:, read - 1], asked.prior, temperature)
     estimates = [
         _estimate(rival, values, index, read, float(asked.prior[index]), float(shares[index]))

@@ -1,8 +1,8 @@
 """From likelihoods to probabilities that can be believed: a temperature by length, and how well it holds.
 
-The likelihood of a text is sharper than it deserves, since replies are not sampled from the very distribution that scores
-them. One temperature a length, fitted on held-out replies of the reader, mends that for replies of the reader; nothing
-makes it hold for anybody else's text.
+Replies are not sampled from the very distribution that scores them (colder, and cut to likely tokens), so likelihoods are
+sharper or flatter than they deserve. One temperature a length, fitted on held-out replies of the reader, mends that for
+replies of the reader; nothing makes it hold for anybody else's text.
 """
 
 from __future__ import annotations
