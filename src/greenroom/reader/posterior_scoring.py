@@ -1,8 +1,10 @@
 """How likely a text is under every context: log-probabilities of its tokens, hopeless contexts dropped on the way.
 
 A race in three rounds over the first tokens and then all of them: the first paraphrase of every context; the other
-paraphrases of those that may still win; the whole text for the finalists. No bound says that a dropped context could
-not have won; how often the top five are those of the unpruned run is measured (docs/who.md).
+paraphrases of those that may still come among the first five; the whole text for those that still may then. May: if the
+differences to the fifth context go on to scatter as they did so far, and their mean is taken at half, since what leads
+early tends to fall back. No bound says that a dropped context could not have come back; how often the top five are those
+of the unpruned run is measured (docs/who.md).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import special
 
 from greenroom.conversation import Conversation
 from greenroom.measures.intervals import Array
@@ -18,10 +21,12 @@ from greenroom.reader.posterior_contexts import Candidate
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
-# Tokens of the short rounds; a text up to WHOLE is read whole at once, since it would save little to stop.
-SHORT, WHOLE = 32, 48
-# Contexts whose other paraphrases are read (a share of all, but at least so many), and those that read the whole text.
-SEMIFINAL_SHARE, SEMIFINAL, FINALISTS = 0.4, 24, 12
+# Tokens of the short rounds, or a share of a long text; one up to WHOLE is read whole, since it would save little to stop.
+SHORT, SHARE, WHOLE = 32, 0.16, 48
+TOP = 5  # the places that are fought for
+CHANCE = 0.02  # of reaching one, below which a context is dropped
+# Contexts whose other paraphrases are read at least: a share of all, since another wording may fit better.
+SEMIFINAL = 0.4
 # Texts scored together share the system messages; more of them would only take memory.
 TEXTS_TOGETHER = 16
 BASELINE = -1  # in place of a context: the empty system message
@@ -68,8 +73,8 @@ class Likelihoods:
         """
         found = np.empty((len(self.values), self.length))
         for context, of in enumerate(self.values):
-            steps = np.cumsum(np.stack([of[index] for index in sorted(of)]), axis=1)
-            found[context, : steps.shape[1]] = np.logaddexp.reduce(steps, axis=0) - np.log(len(steps))
+            read = _mixed(of)
+            found[context, : len(read)] = read
         for context, of in enumerate(self.values):
             read = len(of[0])
             if read < self.length:
@@ -112,9 +117,7 @@ def scorer(
     return score
 
 
-def race(
-    lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, prune: bool = True, finalists: int = FINALISTS
-) -> list[Likelihoods]:
+def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, prune: bool = True) -> list[Likelihoods]:
     """Likelihoods of passages with so many tokens each; the passages run their rounds together.
 
     prune=False reads every token under every paraphrase of every context.
@@ -122,8 +125,8 @@ def race(
     counts = [len(one.instructions) for one in rivals]
     everyone = list(range(len(rivals)))
     keeps = [one for one in everyone if rivals[one].generic]
-    prune = prune and len(rivals) > finalists
-    short = [SHORT if prune and length > WHOLE else length for length in lengths]
+    prune = prune and len(rivals) > 2 * TOP
+    short = [max(SHORT, round(SHARE * length)) if prune and length > WHOLE else length for length in lengths]
     found = [Likelihoods([{} for _ in rivals], np.zeros(0), length) for length in lengths]
     texts = range(len(lengths))
 
@@ -134,8 +137,7 @@ def race(
             else:
                 found[job.passage].values[job.context][job.paraphrase] = values
 
-    semifinal = max(SEMIFINAL, round(SEMIFINAL_SHARE * len(rivals)))
-    staged = prune and max(counts) > 1 and len(rivals) > semifinal
+    staged = prune and max(counts) > 1
     first = [
         Job(text, context, paraphrase, short[text])
         for text in texts
@@ -147,11 +149,12 @@ def race(
         read([
             Job(text, context, paraphrase, short[text])
             for text in texts
-            for context in leaders(found[text], semifinal, keeps)
+            for context in hopeful(found[text], everyone, keeps, least=round(SEMIFINAL * len(rivals)))
             for paraphrase in range(1, counts[context])
         ])  # fmt: skip
     for text in texts:
-        found[text].finalists = leaders(found[text], finalists, keeps) if prune else everyone
+        read_fully = [one for one in everyone if len(found[text].values[one]) == counts[one]]
+        found[text].finalists = hopeful(found[text], read_fully, keeps) if prune else everyone
     rest = [
         Job(text, context, paraphrase, lengths[text])
         for text in texts
@@ -164,8 +167,27 @@ def race(
     return found
 
 
-def leaders(found: Likelihoods, most: int, keeps: Sequence[int]) -> list[int]:
-    """The `most` contexts that explain best what was read so far, and those that are always kept, in order."""
-    totals = [np.logaddexp.reduce([values.sum() for values in of.values()]) - np.log(len(of)) for of in found.values]
-    order = sorted(range(len(totals)), key=lambda context: (-totals[context], context))
-    return sorted({*order[:most], *keeps})
+def hopeful(found: Likelihoods, among: Sequence[int], keeps: Sequence[int], least: int = TOP) -> list[int]:
+    """Of `among`, the contexts that may end among the first `TOP`, at least the `least` best, and those always kept; in
+    order. Where nothing is left to read it is all of them."""
+    steps = {context: np.diff(_mixed(found.values[context]), prepend=0.0) for context in among}
+    ranked = sorted(among, key=lambda context: (-steps[context].sum(), context))
+    rivals = [context for context in ranked if context not in keeps]
+    fifth = steps[rivals[min(TOP, len(rivals)) - 1]]
+    left = found.length - len(fifth)
+    if left <= 0:
+        return sorted({*among, *keeps})
+    kept = {*ranked[:least], *keeps}
+    for context in among:
+        ahead = steps[context] - fifth
+        end = ahead.sum() + left * ahead.mean() / 2
+        if end >= 0 or special.ndtr(end / max(ahead.std(ddof=1) * left**0.5, 1e-9)) > CHANCE:
+            kept.add(context)
+    return sorted(kept)
+
+
+def _mixed(of: dict[int, Array]) -> Array:
+    """(token,): cumulative log-likelihood, averaged over paraphrases as probabilities."""
+    return np.logaddexp.reduce(np.cumsum(np.stack([of[index] for index in sorted(of)]), axis=1), axis=0) - np.log(
+        len(of)
+    )
