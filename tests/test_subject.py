@@ -433,7 +433,9 @@ def test_each_conversation_may_have_its_own_seed(llama):
     talks = [[user("Hello?")], [user("Hello?")], [user("Where?")], [user("Hello?")]]
     settings = {"max_new_tokens": 6, "temperature": 1.0}
     together = [reply.tokens for reply in llama.generate(talks, seed=[0, 1, 1, 0], **settings)]
-    alone = [llama.generate([talk], seed=own, **settings)[0].tokens for talk, own in zip(talks, [0, 1, 1], strict=False)]
+    alone = [
+        llama.generate([talk], seed=own, **settings)[0].tokens for talk, own in zip(talks, [0, 1, 1], strict=False)
+    ]
     assert together[:3] == alone
     assert together[3] == llama.generate([talks[0]] * 2, seed=0, **settings)[1].tokens
     with pytest.raises(ValueError, match="2 seeds for 4 conversations"):
