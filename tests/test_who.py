@@ -153,6 +153,24 @@ def test_pruning_reads_less_and_keeps_the_top() -> None:
     assert pruned.by_token()[generic, -1] == pytest.approx(full[generic])
 
 
+def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_dropped() -> None:
+    """Twenty contexts whose tokens scatter; the sixth is nearly level after the first tokens, the last is far behind."""
+    rng = np.random.default_rng(0)
+    rivals = [Candidate(str(index), "role", "true", (f"{index}.",)) for index in range(20)]
+    levels = np.concatenate([np.full(5, -1.0), [-1.02], np.full(13, -1.6), [-3.0]])
+    table = levels[:, None] + 0.3 * rng.normal(size=(20, 200))
+
+    def score(asked: Sequence[Job]) -> list[np.ndarray]:
+        return [
+            np.full(job.length, -2.0) if job.context == BASELINE else table[job.context, : job.length] for job in asked
+        ]
+
+    found = race([200], rivals, score)[0]
+    assert not found.pruned(5)
+    assert found.pruned(19)
+    assert set(np.argsort(-found.by_token()[:, -1])[:5]) == set(np.argsort(-table.sum(axis=1))[:5])
+
+
 def test_a_short_text_is_read_whole_even_when_pruned() -> None:
     jobs: list[Job] = []
     clear_winner([40], role_candidates(), jobs, prune=True)

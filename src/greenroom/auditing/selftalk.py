@@ -28,7 +28,8 @@ from greenroom.directions.rollouts import cold_values as cold_rollouts
 from greenroom.directions.stored import stored
 from greenroom.errors import LibraryError
 from greenroom.evals import selftalk as design
-from greenroom.evals.drift import REPLY_TOKENS, TEMPERATURE, TOP_P
+from greenroom.evals.drift import REPLY_TOKENS
+from greenroom.evals.elicitation import TEMPERATURE, TOP_P
 from greenroom.frontier.coherence import degenerate
 from greenroom.measures.repetition import repeats
 from greenroom.runs.progress import Progress

@@ -26,13 +26,12 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from greenroom.conversation import Conversation, assistant, user
 from greenroom.conversation import system as system_message
 from greenroom.errors import LibraryError
-from greenroom.evals.elicitation import Stimuli, load_stimuli
+from greenroom.evals.elicitation import TEMPERATURE, TOP_P, Stimuli, load_stimuli
 from greenroom.evals.talks import Ask, Script, chat, flipped, held, spoken
 
 TURNS = 12
 RETURN_TURNS = 2
 REPLY_TOKENS = 40
-TEMPERATURE, TOP_P = 0.7, 0.9  # the usual chat settings, as wherever character is measured
 USERS = ("scripted", "simulated")
 ARMS = ("none", "topic", "reminder", "restated", "summary", "cap")
 CAP_ON = "cap_on"  # the arm `cap`, probed while the cap is still on

@@ -40,8 +40,10 @@ TOP = 20  # the most alternatives that hosted providers return
 SCORE = GenerateConfig(max_tokens=1, temperature=0, prompt_logprobs=1)
 LIST = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=0, logprobs=True, top_logprobs=TOP)
 SAMPLE = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=1)
-# Room for the one sentence that is asked for, sampled as wherever replies show character.
-OPEN = GenerateConfig(max_tokens=24, temperature=0.7, top_p=0.9)
+TEMPERATURE, TOP_P = 0.7, 0.9  # the usual chat settings, as wherever character is measured
+OPEN = GenerateConfig(
+    max_tokens=24, temperature=TEMPERATURE, top_p=TOP_P
+)  # room for the one sentence that is asked for
 
 T = TypeVar("T")
 

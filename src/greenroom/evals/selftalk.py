@@ -23,8 +23,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from greenroom.conversation import Conversation, assistant, user
 from greenroom.conversation import system as system_message
 from greenroom.errors import LibraryError
-from greenroom.evals.drift import REPLY_TOKENS, TEMPERATURE, TOP_P
-from greenroom.evals.elicitation import Stimuli, load_stimuli
+from greenroom.evals.drift import REPLY_TOKENS
+from greenroom.evals.elicitation import TEMPERATURE, TOP_P, Stimuli, load_stimuli
 from greenroom.evals.talks import Ask, Script, chat, held, spoken
 from greenroom.measures.design import shuffled
 from greenroom.measures.repetition import loop_onset

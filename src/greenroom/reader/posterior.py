@@ -20,7 +20,7 @@ from greenroom.errors import ConversationError
 from greenroom.measures.intervals import Array
 from greenroom.reader.posterior_calibration import Calibration, calibration_of, probabilities
 from greenroom.reader.posterior_contexts import WEIGHTS, Candidate, candidates, prior_of
-from greenroom.reader.posterior_scoring import TEXTS_TOGETHER, Likelihoods, Passage, race, scorer
+from greenroom.reader.posterior_scoring import TEXTS_TOGETHER, TOP, Likelihoods, Passage, race, scorer
 from greenroom.reader.sentences import sentence_spans
 from greenroom.reader.transcripts import Broken, Transcript
 from greenroom.reader.turns import Turn, turns_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 By = Literal["sentence", "turn"]
-TOP = 5
 # A reply is judged by its first tokens: the posterior has long settled by then, and memory stays bounded.
 LONGEST = 1024
 EMPTY: Message = {"role": "system", "content": ""}

@@ -154,7 +154,8 @@ def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, p
         ])  # fmt: skip
     for text in texts:
         read_fully = [one for one in everyone if len(found[text].values[one]) == counts[one]]
-        found[text].finalists = hopeful(found[text], read_fully, keeps) if prune else everyone
+        whole = not prune or short[text] == lengths[text]
+        found[text].finalists = read_fully if whole else hopeful(found[text], read_fully, keeps)
     rest = [
         Job(text, context, paraphrase, lengths[text])
         for text in texts
@@ -169,16 +170,14 @@ def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, p
 
 def hopeful(found: Likelihoods, among: Sequence[int], keeps: Sequence[int], least: int = TOP) -> list[int]:
     """Of `among`, the contexts that may end among the first `TOP`, at least the `least` best, and those always kept; in
-    order. Where nothing is left to read it is all of them."""
+    order. Where nothing is left to read, the best and those always kept."""
     steps = {context: np.diff(_mixed(found.values[context]), prepend=0.0) for context in among}
     ranked = sorted(among, key=lambda context: (-steps[context].sum(), context))
     rivals = [context for context in ranked if context not in keeps]
     fifth = steps[rivals[min(TOP, len(rivals)) - 1]]
     left = found.length - len(fifth)
-    if left <= 0:
-        return sorted({*among, *keeps})
     kept = {*ranked[:least], *keeps}
-    for context in among:
+    for context in among if left else ():
         ahead = steps[context] - fifth
         end = ahead.sum() + left * ahead.mean() / 2
         if end >= 0 or special.ndtr(end / max(ahead.std(ddof=1) * left**0.5, 1e-9)) > CHANCE:

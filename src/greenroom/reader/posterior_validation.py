@@ -29,6 +29,7 @@ from greenroom.reader.posterior_contexts import (
 )  # fmt: skip
 from greenroom.reader.posterior_scoring import (
     BASELINE,
+    TOP,
     Job,
     Likelihoods,
     Passage,
@@ -44,7 +45,6 @@ Design = Literal["roles", "all"]
 # 92 roles make 31; a goal in the literature of this tool is stated for so many.
 EVERY = 3
 LENGTHS = (10, 20, 40, 80, 160)
-TOP = 5
 CHUNK = 31  # replies scored together; one stage each, so that a killed run loses little
 
 

@@ -155,7 +155,9 @@ def self_concept(results: Results) -> Chapter | None:
         kind="rows",
     )
     grade = graded[leading].get("grade") if leading else VOID
-    notes = [_missing(frame, "probability", text)]
+    # A row is a boundary of an answer; a rating is about one boundary, any other answer about all of them.
+    answers = frame.filter((pl.col("paradigm") == "rating") | (pl.col("boundary") == pl.col("boundary").first()))
+    notes = [_missing(answers, "probability", text)]
     return chapter("self_concept", results.said("self_concept") or text["finding"], exhibit, notes=notes, grade=grade)
 
 
