@@ -71,7 +71,7 @@ def test_prepared_text_computes_choices_of_one_token_once_and_leaves_nothing_beh
     subject = tiny("llama")
     conversations = [[{"role": "user", "content": "1 2 3"}]] * 4
     prepared = subject.prepare(conversations, ["a", "b", "c", "dd"], [1])
-    assert len(prepared._rows) == 2
+    assert len(prepared._texts.rows) == 2
     edit = Intervention("steer", 1, torch.ones(subject.d_model), (1.0, 2.0, 3.0, 4.0))
     with pytest.raises(ValueError, match="one amount for all rows"):
         prepared.score([edit])

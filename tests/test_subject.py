@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,6 +147,51 @@ def test_score_shares_prefixes_without_changing_values(llama, monkeypatch):
     alone = [llama.score([conversation], [word]).total[0] for word in words]
     assert together.total == pytest.approx(alone, abs=1e-4)
     assert together.total[3] == 0.0
+
+
+def test_continuations_that_differ_in_their_last_token_are_fed_once_unless_their_edits_differ(llama, monkeypatch):
+    fed = []
+    run = llama.network.run
+    monkeypatch.setattr(llama.network, "run", lambda *given: fed.append(given[1].numel()) or run(*given))
+    talk, words = CONVERSATIONS[0], ["a", "b", "c"]
+    found = llama.score([talk] * 3, words).total
+    assert sum(fed) == len(llama.chat.encode(talk, generate=True).tokens)
+    assert found == pytest.approx([llama.score([talk], [word]).total[0] for word in words], abs=1e-4)
+    north = Intervention("steer", 1, torch.sin(torch.arange(64.0)), (0.0, 9.0, -9.0), tokens="reply")
+    edited = llama.score([talk] * 3, [[5, 6]] * 3, interventions=[north]).total
+    alone = [
+        llama.score([talk], [[5, 6]], interventions=[replace(north, amount=amount)]).total[0] for amount in north.amount
+    ]
+    assert edited == pytest.approx(alone, abs=1e-4)
+    assert len({round(value, 3) for value in edited}) == 3
+
+
+def test_scoring_in_parts_from_kept_keys_gives_the_values_of_the_whole_and_feeds_no_token_twice(subject, monkeypatch):
+    given = [list(range(20, 20 + length)) for length in (30, 9, 21, 30)]
+    whole = subject.score(CONVERSATIONS, given)
+    fed = []
+    run = subject.network.run
+    monkeypatch.setattr(subject.network, "run", lambda *of: fed.append(of[1].numel()) or run(*of))
+    memory, parts = PrefixCache(), [[] for _ in given]
+    for begin, end in itertools.pairwise([0, 6, 9, 30]):
+        rows = [row for row, tokens in enumerate(given) if begin < len(tokens)]
+        fed.clear()
+        found = subject.score(
+            [CONVERSATIONS[row] for row in rows],
+            [given[row][:end] for row in rows],
+            starts=[begin] * len(rows),
+            prefix_cache=memory,
+        )
+        for row, values, ids in zip(rows, found.tokens, found.ids, strict=True):
+            assert ids == given[row][begin:end]
+            parts[row] += values
+    for mine, theirs in zip(parts, whole.tokens, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)
+    assert sum(fed) == 3 * 21  # of three rows the last part, padded; nothing before it
+    with pytest.raises(ValueError, match="beyond its end"):
+        subject.score(CONVERSATIONS[:1], [[5, 6]], starts=[3])
+    with subject.intervene(Intervention("steer", 1, torch.ones(64), 1.0)), pytest.raises(ValueError, match="unedited"):
+        subject.score(CONVERSATIONS[:1], [[5, 6]], prefix_cache=memory)
 
 
 def test_next_token_logprobs(subject):

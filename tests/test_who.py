@@ -17,7 +17,7 @@ from greenroom.personas import library
 from greenroom.reader import posterior
 from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities, scope
 from greenroom.reader.posterior_contexts import Candidate, candidates, prior_of, role_candidates
-from greenroom.reader.posterior_scoring import BASELINE, Job, race
+from greenroom.reader.posterior_scoring import BASELINE, Job, Passage, race, scorer
 from greenroom.reader.posterior_validation import validate
 from greenroom.reader.transcripts import Transcript
 from greenroom.subject import Subject
@@ -135,7 +135,9 @@ def clear_winner(lengths: Sequence[int], rivals: Sequence[Candidate], jobs: list
 
     def score(asked: Sequence[Job]) -> list[np.ndarray]:
         jobs.extend(asked)
-        return [np.full(job.length, -3.0 if job.context == BASELINE else -1 - 0.01 * job.context) for job in asked]
+        return [
+            np.full(job.end - job.start, -3.0 if job.context == BASELINE else -1 - 0.01 * job.context) for job in asked
+        ]
 
     return race(lengths, rivals, score, prune=prune)
 
@@ -146,7 +148,7 @@ def test_pruning_reads_less_and_keeps_the_top() -> None:
     fast: list[Job] = []
     full = clear_winner([200], rivals, slow, prune=False)[0].by_token()[:, -1]
     pruned = clear_winner([200], rivals, fast, prune=True)[0]
-    assert sum(job.length for job in fast) < 0.25 * sum(job.length for job in slow)
+    assert sum(job.end - job.start for job in fast) < 0.25 * sum(job.end - job.start for job in slow)
     assert np.argsort(-pruned.by_token()[:, -1])[:5].tolist() == np.argsort(-full)[:5].tolist() == [0, 1, 2, 3, 4]
     generic = next(index for index, one in enumerate(rivals) if one.generic)
     assert not pruned.pruned(generic)
@@ -162,7 +164,7 @@ def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_droppe
 
     def score(asked: Sequence[Job]) -> list[np.ndarray]:
         return [
-            np.full(job.length, -2.0) if job.context == BASELINE else table[job.context, : job.length] for job in asked
+            np.full(200, -2.0) if job.context == BASELINE else table[job.context, job.start : job.end] for job in asked
         ]
 
     found = race([200], rivals, score)[0]
@@ -171,10 +173,28 @@ def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_droppe
     assert set(np.argsort(-found.by_token()[:, -1])[:5]) == set(np.argsort(-table.sum(axis=1))[:5])
 
 
+def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(small: Subject) -> None:
+    """The reader itself: what waits between rounds is its keys and values."""
+    rivals = [Candidate(str(index), "role", "true", (f"{index}. " * 4, f"No {index}.")) for index in range(12)]
+    passages = [Passage([{"role": "user", "content": "Well?"}], [5 + index % 90 for index in range(200)])]
+    jobs: list[Job] = []
+    score = scorer(small, passages, rivals)
+    found = race([200], rivals, lambda asked: jobs.extend(asked) or score(asked))[0]
+    whole = race([200], rivals, scorer(small, passages, rivals), prune=False)[0]
+    read: dict[tuple[int, int], int] = {}
+    for job in jobs:
+        assert job.start == read.get((job.context, job.paraphrase), 0)
+        read[job.context, job.paraphrase] = job.end
+    assert sorted({job.end for job in jobs}) == [32, 64, 128, 200]
+    for context in found.finalists:
+        for paraphrase, values in found.values[context].items():
+            assert values == pytest.approx(whole.values[context][paraphrase], abs=1e-4)
+
+
 def test_a_short_text_is_read_whole_even_when_pruned() -> None:
     jobs: list[Job] = []
     clear_winner([40], role_candidates(), jobs, prune=True)
-    assert {job.length for job in jobs} == {40}
+    assert {(job.start, job.end) for job in jobs} == {(0, 40)}
 
 
 # Posteriors --------------------------------------------------------------------------------------------------------------

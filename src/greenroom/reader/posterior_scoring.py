@@ -1,15 +1,16 @@
 """How likely a text is under every context: log-probabilities of its tokens, hopeless contexts dropped on the way.
 
-A race in three rounds over the first tokens and then all of them: the first paraphrase of every context; the other
-paraphrases of those that may still come among the first five; the whole text for those that still may then. May: if the
-differences to the fifth context go on to scatter as they did so far, and their mean is taken at half, since what leads
-early tends to fall back. No bound says that a dropped context could not have come back; how often the top five are those
-of the unpruned run is measured (docs/who.md).
+A race in rounds, each twice as far into the text as the one before, over the contexts that may still end among the first
+five; a round goes on from the keys and values of the last, so a token is read once. The first round hears the first
+paraphrase of every context, then the others of those that may still come. May: if the differences to the fifth context
+go on to scatter as they did so far, and their mean is taken at half, since what leads early tends to fall back. No bound
+says that a dropped context could not have come back; how often the top five are those of the unpruned run is measured
+(docs/who.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,16 +20,20 @@ from greenroom.conversation import Conversation
 from greenroom.measures.intervals import Array
 from greenroom.reader.posterior_contexts import Candidate
 from greenroom.subject import Subject
+from greenroom.subject.cache import PrefixCache
 from greenroom.subject.subject import Progress
 
-# Tokens of the short rounds, or a share of a long text; one up to WHOLE is read whole, since it would save little to stop.
-SHORT, SHARE, WHOLE = 32, 0.16, 48
+# Tokens of the first round; a text up to WHOLE is read whole, since it would save little to stop.
+SHORT, WHOLE = 32, 48
 TOP = 5  # the places that are fought for
-CHANCE = 0.02  # of reaching one, below which a context is dropped
+CHANCE = 0.005  # of reaching one, below which a context is dropped
+LAST = 0.7  # of a text, beyond which no round ends: little would be left to save
 # Contexts whose other paraphrases are read at least: a share of all, since another wording may fit better.
 SEMIFINAL = 0.4
 # Texts scored together share the system messages; more of them would only take memory.
 TEXTS_TOGETHER = 16
+# Keys and values that wait for the next round; rows beyond are read again from their beginning.
+KEPT_BYTES = 768 << 20
 BASELINE = -1  # in place of a context: the empty system message
 
 
@@ -42,12 +47,13 @@ class Passage:
 
 @dataclass(frozen=True)
 class Job:
-    """One row to score: `length` tokens of a passage under a paraphrase of a context."""
+    """What is to be scored: tokens [start, end) of a passage under a paraphrase of a context."""
 
     passage: int
     context: int
     paraphrase: int
-    length: int
+    start: int
+    end: int
 
 
 Score = Callable[[Sequence[Job]], list[Array]]
@@ -103,6 +109,9 @@ def scorer(
             asked = [{"role": "user", "content": ""}]  # such a template has no place for a system message but this
         return [{"role": "system", "content": instruction}, *asked]
 
+    long = any(rounds(len(passage.tokens)) for passage in passages)
+    kept = PrefixCache(KEPT_BYTES) if long and not subject.edited else None
+
     def score(jobs: Sequence[Job]) -> list[Array]:
         prompts = [
             prompt(
@@ -111,10 +120,21 @@ def scorer(
             )
             for job in jobs
         ]
-        given = [passages[job.passage].tokens[: job.length] for job in jobs]
-        return [np.array(tokens) for tokens in subject.score(prompts, given, progress=progress).tokens]
+        given = [passages[job.passage].tokens[: job.end] for job in jobs]
+        starts = [job.start for job in jobs]
+        found = subject.score(prompts, given, starts=starts, progress=progress, prefix_cache=kept)
+        return [np.array(tokens) for tokens in found.tokens]
 
     return score
+
+
+def rounds(length: int) -> list[int]:
+    """How many tokens of a text have been read when contexts are dropped, round by round."""
+    ends, end = list[int](), SHORT
+    while length > WHOLE and end <= length * LAST:
+        ends.append(end)
+        end *= 2
+    return ends
 
 
 def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, prune: bool = True) -> list[Likelihoods]:
@@ -126,46 +146,56 @@ def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, p
     everyone = list(range(len(rivals)))
     keeps = [one for one in everyone if rivals[one].generic]
     prune = prune and len(rivals) > 2 * TOP
-    short = [max(SHORT, round(SHARE * length)) if prune and length > WHOLE else length for length in lengths]
-    found = [Likelihoods([{} for _ in rivals], np.zeros(0), length) for length in lengths]
-    texts = range(len(lengths))
+    found = [Likelihoods([{} for _ in rivals], np.zeros(0), length, everyone) for length in lengths]
+    ends = [[*(rounds(length) if prune else ()), length] for length in lengths]
 
-    def read(jobs: list[Job]) -> None:
-        for job, values in zip(jobs, score(jobs), strict=True):
+    def read(wanted: Iterable[tuple[int, int, int, int]]) -> None:
+        """Reads on under (text, context, paraphrase) up to a token."""
+        jobs = [
+            Job(text, context, paraphrase, len(_read(found[text], context, paraphrase)), end)
+            for text, context, paraphrase, end in wanted
+        ]
+        for job, values in zip(jobs, score(jobs) if jobs else (), strict=True):
+            one = found[job.passage]
+            values = np.concatenate([_read(one, job.context, job.paraphrase), values])
             if job.context == BASELINE:
-                found[job.passage].baseline = values
+                one.baseline = values
             else:
-                found[job.passage].values[job.context][job.paraphrase] = values
+                one.values[job.context][job.paraphrase] = values
 
-    staged = prune and max(counts) > 1
-    first = [
-        Job(text, context, paraphrase, short[text])
-        for text in texts
-        for context in everyone
-        for paraphrase in range(1 if staged else counts[context])
-    ]
-    read([Job(text, BASELINE, 0, lengths[text]) for text in texts] + first)
-    if staged:
-        read([
-            Job(text, context, paraphrase, short[text])
-            for text in texts
-            for context in hopeful(found[text], everyone, keeps, least=round(SEMIFINAL * len(rivals)))
-            for paraphrase in range(1, counts[context])
-        ])  # fmt: skip
-    for text in texts:
-        read_fully = [one for one in everyone if len(found[text].values[one]) == counts[one]]
-        whole = not prune or short[text] == lengths[text]
-        found[text].finalists = read_fully if whole else hopeful(found[text], read_fully, keeps)
-    rest = [
-        Job(text, context, paraphrase, lengths[text])
-        for text in texts
-        if short[text] < lengths[text]
-        for context in found[text].finalists
-        for paraphrase in range(counts[context])
-    ]
-    if rest:
-        read(rest)
+    for number in range(max(map(len, ends), default=0)):
+        running = [text for text, of in enumerate(ends) if number < len(of)]
+        staged = number == 0 and prune and max(counts) > 1
+        # The first of each context alone if that already tells some of them apart.
+        heard = 1 if staged else max(counts)
+        baselines = [(text, BASELINE, 0, lengths[text]) for text in running if number == 0]
+        read(
+            baselines
+            + [
+                (text, context, paraphrase, ends[text][number])
+                for text in running
+                for context in found[text].finalists
+                for paraphrase in range(min(heard, counts[context]))
+            ]
+        )
+        if staged:
+            for text in running:
+                found[text].finalists = hopeful(found[text], everyone, keeps, least=round(SEMIFINAL * len(rivals)))
+            read(
+                (text, context, paraphrase, ends[text][number])
+                for text in running
+                for context in found[text].finalists
+                for paraphrase in range(1, counts[context])
+            )
+        for text in running:
+            if prune and number + 1 < len(ends[text]):
+                found[text].finalists = hopeful(found[text], found[text].finalists, keeps)
     return found
+
+
+def _read(found: Likelihoods, context: int, paraphrase: int) -> Array:
+    """What has been read so far."""
+    return found.baseline if context == BASELINE else found.values[context].get(paraphrase, np.zeros(0))
 
 
 def hopeful(found: Likelihoods, among: Sequence[int], keeps: Sequence[int], least: int = TOP) -> list[int]:

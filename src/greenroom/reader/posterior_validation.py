@@ -170,7 +170,7 @@ def _scores(
 ) -> StageResult:
     """Every token of every passage under every paraphrase of every context."""
     jobs = [
-        Job(text, context, paraphrase, len(passage.tokens))
+        Job(text, context, paraphrase, 0, len(passage.tokens))
         for text, passage in enumerate(passages)
         for context in (BASELINE, *range(len(rivals)))
         for paraphrase in range(1 if context == BASELINE else len(rivals[context].instructions))
@@ -242,7 +242,7 @@ def _agree(one: Likelihoods, rivals: Sequence[Candidate], compared: Sequence[int
 
     def score(jobs: Sequence[Job]) -> list[Array]:
         return [
-            (one.baseline if job.context == BASELINE else values[job.context][job.paraphrase])[: job.length]
+            (one.baseline if job.context == BASELINE else values[job.context][job.paraphrase])[job.start : job.end]
             for job in jobs
         ]
 

@@ -121,8 +121,9 @@ class Prefix:
 
 
 class PrefixCache:
-    """What a conversation has been through, kept between calls of `generate`, so that its next turn costs only what
-    is new. Keyed by tokens; the oldest entries go when `max_bytes` is exceeded. Not for calls with interventions.
+    """What texts have been through, kept between calls of `generate` or `score`, so that the next turn of a conversation,
+    or the rest of a text, costs only what is new. Keyed by tokens; the oldest entries go when `max_bytes` is exceeded.
+    Not for calls with interventions.
     """
 
     def __init__(self, max_bytes: int = 1 << 30):
@@ -141,6 +142,11 @@ class PrefixCache:
             if same > best:
                 best, found = same, prefix
         return None if found is None else found.cut(best)
+
+    def known(self, rows: Sequence[Sequence[int]], limits: Sequence[int]) -> dict[int, Prefix]:
+        """row → the longest kept prefix of that row, at most limits[row] long; rows without one are left out."""
+        found = {row: self.longest(tokens, limits[row]) for row, tokens in enumerate(rows)}
+        return {row: prefix for row, prefix in found.items() if prefix is not None}
 
     def keep(self, tokens: Sequence[int], prefix: Prefix) -> None:
         # What the new entry continues is not needed any more.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from greenroom.subject.cache import Prefix, PrefixCache, RowCache
 from greenroom.subject.capture import Hooks, Pass, Sinks
-from greenroom.subject.forward import Network, Stretch, compute_prefixes, leaves, planned, run_stretches, windows
+from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
 from greenroom.subject.prefixes import PrefixTree
 from greenroom.subject.sampling import drawn, random_streams
@@ -140,14 +140,10 @@ class _Loop:
             return
         # Neighbours in token order share prefixes; windows of them bound what is alive at once.
         order = sorted(range(len(self.prompts)), key=lambda row: (self.keys[row], list(self.prompts[row]), row))
-        known: dict[int, Prefix] = {}
-        if self.remembered is not None:
-            found = {row: self.remembered.longest(self.prompts[row], len(self.prompts[row]) - 1) for row in order}
-            known = {row: prefix for row, prefix in found.items() if prefix is not None}
         limits = [len(prompt) - 1 for prompt in self.prompts]
-        # A row whose prefix is known from an earlier call shares nothing with the others.
-        for row in known:
-            limits[row] = 0
+        known = {} if self.remembered is None else self.remembered.known(self.prompts, limits)
+        # A row that goes on from an earlier call shares nothing with the others.
+        limits = [0 if row in known else limit for row, limit in enumerate(limits)]
         for window, tree in windows(self.network, self.prompts, limits, self.keys, order, WINDOW):
             self._window(list(window), tree, known)
 
@@ -176,11 +172,7 @@ class _Loop:
         cache: RowCache,
         active: list[_Row],
     ) -> None:
-        own = leaves(tree, prefixes, self.prompts, [row for row in arriving if row not in known])
-        for row in arriving:
-            if row in known:
-                own.append(Stretch(row, known[row].length, self.prompts[row][known[row].length :], known[row]))
-        for batch in planned(own):
+        for batch in planned(leaves(tree, prefixes, self.prompts, arriving, known)):
             self._reading = None
             hidden, filled = run_stretches(self.network, self.hooks, batch, self.reply_start, keep=True)
             assert hidden is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,11 +232,19 @@ def _all(prefixes: Iterable[Prefix | None]) -> list[Prefix]:
 
 
 def leaves(
-    tree: PrefixTree, prefixes: Sequence[Prefix], tokens: Sequence[Sequence[int]], rows: Iterable[int]
+    tree: PrefixTree,
+    prefixes: Sequence[Prefix],
+    tokens: Sequence[Sequence[int]],
+    rows: Iterable[int],
+    known: Mapping[int, Prefix],
 ) -> list[Stretch]:
-    """Each row's own tokens, after the prefix that it shares."""
+    """Each row's own tokens, after the prefix that it shares, or that is `known` from an earlier call."""
     result = []
     for row in rows:
+        if row in known:
+            start = known[row].length
+            result.append(Stretch(row, start, tokens[row][start:], known[row]))
+            continue
         node = tree.leaf[row]
         start = tree.start(row)
         result.append(Stretch(row, start, tokens[row][start:], None if node is None else prefixes[node]))

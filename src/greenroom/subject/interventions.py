@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -69,6 +69,13 @@ class Intervention:
                 )
             return list(self.amount)
         return [float(self.amount)] * count
+
+    def among(self, conversations: Sequence[int], count: int) -> Intervention:
+        """This edit for some of the `count` conversations of a call, in that order."""
+        if not isinstance(self.amount, tuple):
+            return self
+        amounts = self.amounts(count)
+        return replace(self, amount=tuple(amounts[index] for index in conversations))
 
 
 def edited(hidden: Tensor, kind: Kind, vector: Tensor, amount: Tensor) -> Tensor:

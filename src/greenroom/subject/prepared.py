@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from greenroom.subject.capture import Hooks
 from greenroom.subject.forward import compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention
-from greenroom.subject.scoring import LOGIT_ROWS, WINDOW, Scores
+from greenroom.subject.scoring import WINDOW, Scores, Texts, Visit
 
 if TYPE_CHECKING:
     from greenroom.subject.subject import Subject
@@ -38,25 +38,12 @@ class Prepared:
         progress: Callable[[int, int], None] | None = None,
     ):
         self._subject, self._network = subject, subject.network
-        self._continuations = [list(tokens) for tokens in continuations]
-        self._rows, self._ends = [], []
-        # What is fed lacks the last token, which predicts nothing, so continuations of one prompt that differ in their
-        # last token alone are one row: a question with choices of one token is computed once, not once a choice.
-        found: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._row_of: list[int] = []
-        for prompt, continuation in zip(prompts, continuations, strict=True):
-            fed = (*prompt, *continuation[:-1])
-            row = found.setdefault((len(prompt), fed), len(found))
-            if row == len(self._rows):
-                self._rows.append(list(fed))
-                self._ends.append(len(prompt))
-            self._row_of.append(row)
-        self._targets = self._wanted()
+        self._texts = Texts(prompts, continuations)
         self.blocks = tuple(sorted(blocks))
         self._kept: dict[int, Tensor] = {}
         self._slots = torch.zeros(0, 0, dtype=torch.long)
         self._tuples: dict[int, bool] = {}
-        if self.blocks and self._rows:
+        if self.blocks and self._texts.rows:
             self._record(progress)
 
     @property
@@ -74,52 +61,25 @@ class Prepared:
                 raise ValueError("prepared text is scored under one amount for all rows; got an amount for each")
         first = min((edit.layer for edit in edits), default=self._subject.layers)
         usable = [block for block in self.blocks if block <= first]
-        hooks = Hooks(self._network.blocks, self._subject.sinks, edits, len(self._rows))
-        found = [[0.0] * len(tokens) for tokens in self._continuations]
-
-        def visit(batch: list[int], starts: list[int], hidden: Tensor | None) -> None:
-            assert hidden is not None
-            where = [
-                (slot, position - start, targets)
-                for slot, (row, start) in enumerate(zip(batch, starts, strict=True))
-                for position, targets in self._targets[row].items()
-            ]
-            for begin in range(0, len(where), LOGIT_ROWS):
-                part = where[begin : begin + LOGIT_ROWS]
-                logits = self._network.logits(hidden[[slot for slot, _, _ in part], [at for _, at, _ in part]])
-                norms = logits.logsumexp(dim=-1)
-                index = [place for place, (_, _, targets) in enumerate(part) for _ in targets]
-                asked = [target for _, _, targets in part for target in targets]
-                values = logits[index, [token for _, _, token in asked]] - norms[index]
-                for (continuation, at, _), value in zip(asked, values.tolist(), strict=True):
-                    found[continuation][at] = value
-
+        hooks = Hooks(self._network.blocks, self._subject.sinks, edits, len(self._texts.rows))
+        visit = self._texts.reading(self._network)
         if not usable:
             self._walk(hooks, visit, progress)
         else:
             with self._resumed(hooks, usable[-1]):
                 self._walk(hooks, visit, progress)
-        return Scores([float(sum(values)) for values in found], found, [list(ids) for ids in self._continuations])
-
-    def _wanted(self) -> list[dict[int, list[tuple[int, int, int]]]]:
-        """For each row, position → (continuation, which of its tokens, token id) to be read there."""
-        targets: list[dict[int, list[tuple[int, int, int]]]] = [{} for _ in self._rows]
-        for index, (row, tokens) in enumerate(zip(self._row_of, self._continuations, strict=True)):
-            for at, token in enumerate(tokens):
-                targets[row].setdefault(self._ends[row] - 1 + at, []).append((index, at, token))
-        return targets
+        return self._texts.scores()
 
     def _walk(
         self,
         hooks: Hooks,
-        visit: Callable[[list[int], list[int], Tensor | None], None],
+        visit: Visit,
         progress: Callable[[int, int], None] | None,
         planned_tree: Callable[[Any, Sequence[int]], None] | None = None,
     ) -> None:
         """One forward over all rows, each shared prefix once."""
-        rows, network = self._rows, self._network
-        limits = [end - 1 for end in self._ends]
-        ends = torch.tensor(self._ends, device=network.device)
+        rows, limits, network = self._texts.rows, self._texts.limits, self._network
+        ends = torch.tensor(self._texts.ends, device=network.device)
         order = sorted(range(len(rows)), key=lambda row: (rows[row][: limits[row]], row))
         done = 0
         with torch.inference_mode(), hooks.attached():
@@ -127,7 +87,7 @@ class Prepared:
                 if planned_tree is not None:
                     planned_tree(tree, window)
                 prefixes = compute_prefixes(network, hooks, tree, rows, ends)
-                for batch in planned(leaves(tree, prefixes, rows, window)):
+                for batch in planned(leaves(tree, prefixes, rows, window, {})):
                     hidden, _ = run_stretches(network, hooks, batch, ends, keep=False)
                     visit([item.row for item in batch], [item.start for item in batch], hidden)
                     done += len(batch)
@@ -136,8 +96,8 @@ class Prepared:
 
     def _record(self, progress: Callable[[int, int], None] | None) -> None:
         """Runs all rows up to the deepest block and keeps each token's activation once, shared prefixes too."""
-        longest, count = max(len(row) for row in self._rows), 1  # slot 0 is what padding reads and writes
-        slots = torch.zeros(len(self._rows), longest + 1, dtype=torch.long)
+        longest, count = max(len(row) for row in self._texts.rows), 1  # slot 0 is what padding reads and writes
+        slots = torch.zeros(len(self._texts.rows), longest + 1, dtype=torch.long)
 
         def number(tree: Any, window: Sequence[int]) -> None:
             """Gives each token of the window a slot; tokens of a shared stretch have one slot for all its rows."""
@@ -153,7 +113,7 @@ class Prepared:
                     slots[row, node.start : node.end] = torch.arange(node.end - node.start) + begins[index]
                     index = node.parent
                 start = tree.start(row)
-                length = len(self._rows[row])
+                length = len(self._texts.rows[row])
                 slots[row, start:length] = torch.arange(length - start) + count
                 count += length - start
             for block in self.blocks:
@@ -170,7 +130,7 @@ class Prepared:
             self._kept[block][self._slots_of(hooks)] = hidden
 
         hooks = Hooks(
-            self._network.blocks, None, (), len(self._rows), read=self.blocks, on_block=keep,
+            self._network.blocks, None, (), len(self._texts.rows), read=self.blocks, on_block=keep,
             stop_after=self.blocks[-1],
         )  # fmt: skip
         handles = []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Hooks, Pool, Sinks
 from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
@@ -33,6 +34,75 @@ class Scores:
 Visit = Callable[[list[int], list[int], Tensor | None], None]
 
 
+class Texts:
+    """Prompts with their continuations as rows to be fed, and which predictions are read of each.
+
+    What is fed lacks a continuation's last token, which predicts nothing, so continuations of one prompt that differ in
+    it alone are one row: a question with choices of one token is computed once, not once a choice.
+
+    rows: the different texts. ends: where each one's prompt ends. first: the first continuation that each one serves.
+    values: log-probabilities (nats) found so far, those of each continuation from its `starts` on.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        keys: Sequence[Hashable] | None = None,
+        starts: Sequence[int] | None = None,
+    ):
+        """keys: continuations share a row only if theirs are equal (the edits that apply to them)."""
+        begins = starts if starts is not None else [0] * len(continuations)
+        self.ids = [list(tokens[begin:]) for tokens, begin in zip(continuations, begins, strict=True)]
+        self.values = [[0.0] * len(tokens) for tokens in self.ids]
+        self.rows: list[list[int]] = []
+        self.ends: list[int] = []
+        self.first: list[int] = []
+        # For each row, position → (continuation, which of its values, token id) to be read there.
+        self.targets: list[dict[int, list[tuple[int, int, int]]]] = []
+        found: dict[Hashable, int] = {}
+        for index, (prompt, tokens, begin) in enumerate(zip(prompts, continuations, begins, strict=True)):
+            fed = (*prompt, *tokens[:-1])
+            row = found.setdefault((len(prompt), keys[index] if keys is not None else None, fed), len(self.rows))
+            if row == len(self.rows):
+                self.rows.append(list(fed))
+                self.ends.append(len(prompt))
+                self.first.append(index)
+                self.targets.append({})
+            for at, token in enumerate(tokens[begin:]):
+                self.targets[row].setdefault(len(prompt) - 1 + begin + at, []).append((index, at, token))
+
+    @property
+    def limits(self) -> list[int]:
+        """Where a row's own tokens must begin at the latest: at its first prediction."""
+        return [min(of, default=end - 1) for of, end in zip(self.targets, self.ends, strict=True)]
+
+    def reading(self, network: Network) -> Visit:
+        """What reads the predictions of a batch of rows into `values`."""
+
+        def visit(batch: list[int], starts: list[int], hidden: Tensor | None) -> None:
+            assert hidden is not None
+            where = [
+                (slot, position - start, targets)
+                for slot, (row, start) in enumerate(zip(batch, starts, strict=True))
+                for position, targets in self.targets[row].items()
+            ]
+            for begin in range(0, len(where), LOGIT_ROWS):
+                part = where[begin : begin + LOGIT_ROWS]
+                logits = network.logits(hidden[[slot for slot, _, _ in part], [at for _, at, _ in part]])
+                norms = logits.logsumexp(dim=-1)
+                index = [place for place, (_, _, targets) in enumerate(part) for _ in targets]
+                asked = [target for _, _, targets in part for target in targets]
+                values = logits[index, [token for _, _, token in asked]] - norms[index]
+                for (continuation, at, _), value in zip(asked, values.tolist(), strict=True):
+                    self.values[continuation][at] = value
+
+        return visit
+
+    def scores(self) -> Scores:
+        return Scores([float(sum(of)) for of in self.values], [list(of) for of in self.values], self.ids)
+
+
 def sweep(
     network: Network,
     hooks: Hooks,
@@ -41,15 +111,20 @@ def sweep(
     reply_start: Sequence[int],
     visit: Visit,
     progress: Callable[[int, int], None] | None = None,
+    prefix_cache: PrefixCache | None = None,
 ) -> None:
     """Runs all rows, each shared prefix once. limits[row]: where a row's own tokens must begin at the latest.
 
     visit(rows, starts, hidden (row, token, d_model) or None) is called after each batch of rows' own tokens. During
-    that batch's forward `hooks.current` is set, and `hooks.on_block` reads only rows' own tokens.
+    that batch's forward `hooks.current` is set, and `hooks.on_block` reads only rows' own tokens. Rows go on from what
+    `prefix_cache` holds of them, and leave there what they have been through.
     """
     starts = torch.tensor(list(reply_start), device=network.device)
     keys = [signature(hooks.interventions, row, len(tokens)) for row in range(len(tokens))]
     order = sorted(range(len(tokens)), key=lambda row: (keys[row], list(tokens[row][: limits[row]]), row))
+    known = {} if prefix_cache is None else prefix_cache.known(tokens, limits)
+    # A row that goes on from an earlier call shares nothing with the others.
+    limits = [0 if row in known else limit for row, limit in enumerate(limits)]
     reader, read = hooks.on_block, hooks.read
     done = 0
     with torch.inference_mode():
@@ -59,9 +134,12 @@ def sweep(
                 prefixes = compute_prefixes(network, hooks, tree, tokens, starts)
             hooks.on_block, hooks.read, hooks.stop_after = reader, read, stop
             with Hooks.attached(hooks):
-                for batch in planned(leaves(tree, prefixes, tokens, window)):
-                    hidden, _ = run_stretches(network, hooks, batch, starts, keep=False)
+                for batch in planned(leaves(tree, prefixes, tokens, window, known)):
+                    hidden, cache = run_stretches(network, hooks, batch, starts, keep=prefix_cache is not None)
                     visit([item.row for item in batch], [item.start for item in batch], hidden)
+                    if prefix_cache is not None and cache is not None:
+                        for slot, item in enumerate(batch):
+                            prefix_cache.keep(tokens[item.row], cache.take(slot, len(tokens[item.row])))
                     done += len(batch)
                     if progress is not None:
                         progress(done, len(tokens))
@@ -74,32 +152,17 @@ def score(
     continuations: Sequence[Sequence[int]],
     interventions: Sequence[Intervention] = (),
     progress: Callable[[int, int], None] | None = None,
+    starts: Sequence[int] | None = None,
+    prefix_cache: PrefixCache | None = None,
 ) -> Scores:
     """Log-probabilities of continuation i after prompt i. See `Subject.score`."""
-    rows = [list(prompt) + list(continuation) for prompt, continuation in zip(prompts, continuations, strict=True)]
-    # The last token of a continuation predicts nothing that is asked for.
-    fed = [row[:-1] if continuation else row for row, continuation in zip(rows, continuations, strict=True)]
-    limits = [len(prompt) - 1 for prompt in prompts]
-    found: list[list[float]] = [[] for _ in rows]
-
-    def visit(batch: list[int], starts: list[int], hidden: Tensor | None) -> None:
-        assert hidden is not None
-        where = [
-            (index, position - start, row, position + 1)
-            for index, (row, start) in enumerate(zip(batch, starts, strict=True))
-            for position in range(len(prompts[row]) - 1, len(rows[row]) - 1)
-        ]
-        for begin in range(0, len(where), LOGIT_ROWS):
-            part = where[begin : begin + LOGIT_ROWS]
-            logits = network.logits(hidden[[index for index, _, _, _ in part], [column for _, column, _, _ in part]])
-            targets = torch.tensor([rows[row][position] for _, _, row, position in part], device=logits.device)
-            values = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
-            for (_, _, row, _), value in zip(part, values.tolist(), strict=True):
-                found[row].append(value)
-
-    hooks = Hooks(network.blocks, sinks, interventions, len(rows))
-    sweep(network, hooks, fed, limits, [len(prompt) for prompt in prompts], visit, progress)
-    return Scores([float(sum(values)) for values in found], found, [list(tokens) for tokens in continuations])
+    amounts = [edit.amounts(len(prompts)) for edit in interventions]
+    texts = Texts(prompts, continuations, list(zip(*amounts, strict=True)) or None, starts)
+    edits = [edit.among(texts.first, len(prompts)) for edit in interventions]
+    hooks = Hooks(network.blocks, sinks, edits, len(texts.rows))
+    visit = texts.reading(network)
+    sweep(network, hooks, texts.rows, texts.limits, texts.ends, visit, progress, prefix_cache)
+    return texts.scores()
 
 
 def next_token_logprobs(

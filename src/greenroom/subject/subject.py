@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from greenroom.subject.prepared import Prepared
 
 Progress = Callable[[int, int], None]
+UNEDITED = "a prefix cache holds unedited prefixes; use either it or interventions"
 
 
 class Subject:
@@ -65,12 +66,13 @@ class Subject:
     ) -> list[Reply]:
         """One reply for each conversation, in order.
 
-        temperature 0 is greedy; top_k 0 is off; seed is one for all, or one for each conversation. A reply depends on (subject, conversation, settings, seed, how many
-        identical conversations came before it in the call), never on what else is in the batch, but for ties that
-        float rounding decides. A conversation that ends with an assistant message is continued from its text. capture
-        keeps activations of the reply without a second pass. progress(done, total) is called after every step, in tokens (an ended reply counts as a full one). An
-        exception or Ctrl-C returns nothing half-done and leaves no hook behind. prefix_cache keeps what the
-        conversations have been through for their next turns; it cannot be combined with interventions.
+        temperature 0 is greedy; top_k 0 is off; seed is one for all, or one for each conversation. A reply depends on
+        (subject, conversation, settings, seed, how many identical conversations came before it in the call), never on
+        what else is in the batch, but for ties that float rounding decides. A conversation that ends with an assistant
+        message is continued from its text. capture keeps activations of the reply without a second pass.
+        progress(done, total) is called after every step, in tokens (an ended reply counts as a full one). An exception
+        or Ctrl-C returns nothing half-done and leaves no hook behind. prefix_cache keeps what the conversations have
+        been through for their next turns; it cannot be combined with interventions.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
@@ -81,7 +83,7 @@ class Subject:
                 f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}"
             )
         if prefix_cache is not None and (interventions or self._standing):
-            raise ValueError("a prefix cache holds unedited prefixes; use either it or interventions")
+            raise ValueError(UNEDITED)
         prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
         self._check_length(prompts, max_new_tokens)
         if capture is not None:
@@ -108,23 +110,26 @@ class Subject:
         conversations: Sequence[Conversation],
         continuations: Sequence[str | Sequence[int]],
         *,
+        starts: Sequence[int] | None = None,
         interventions: Sequence[Intervention] = (),
         progress: Progress | None = None,
+        prefix_cache: PrefixCache | None = None,
     ) -> Scores:
         """Log-probability (nats) of continuation i as what comes next in conversation i.
 
         A conversation that ends with an assistant message is continued from its text (cloze), otherwise the assistant's
-        turn is opened. A continuation is text or token ids; the end-of-turn token is not part of it. Prefixes that
-        rows share are computed once, so one call with many rows is much cheaper than many calls.
+        turn is opened. A continuation is text or token ids; the end-of-turn token is not part of it. starts: the token
+        of each continuation from which on it is scored (default 0). Prefixes that rows share are computed once, so one
+        call with many rows is much cheaper than many calls. prefix_cache keeps what the rows have been through, for a
+        later call that scores what comes next; it cannot be combined with interventions.
         """
-        if len(conversations) != len(continuations):
-            raise ValueError(
-                f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each"
-            )
-        prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
-        given = [self.chat.continuation(text) if isinstance(text, str) else list(text) for text in continuations]
-        self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
-        return scoring.score(self.network, self.sinks, prompts, given, self._edits(interventions), progress)
+        if prefix_cache is not None and (interventions or self._standing):
+            raise ValueError(UNEDITED)
+        prompts, given = self._to_score(conversations, continuations)
+        if starts is not None and not all(0 <= s <= len(g) for s, g in zip(starts, given, strict=True)):
+            raise ValueError("a continuation cannot be scored from beyond its end; expected 0 ≤ start ≤ its tokens")
+        edits = self._edits(interventions)
+        return scoring.score(self.network, self.sinks, prompts, given, edits, progress, starts, prefix_cache)
 
     def prepare(
         self,
@@ -140,6 +145,13 @@ class Subject:
         """
         from greenroom.subject.prepared import Prepared
 
+        prompts, given = self._to_score(conversations, continuations)
+        return Prepared(self, prompts, given, self.block_ids(blocks), progress)
+
+    def _to_score(
+        self, conversations: Sequence[Conversation], continuations: Sequence[str | Sequence[int]]
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Tokens of the prompts and of their continuations."""
         if len(conversations) != len(continuations):
             raise ValueError(
                 f"{len(conversations)} conversations for {len(continuations)} continuations; expected one each"
@@ -153,7 +165,7 @@ class Subject:
             prompts.append(encoded[key])
         given = [self.chat.continuation(text) if isinstance(text, str) else list(text) for text in continuations]
         self._check_length([p + g for p, g in zip(prompts, given, strict=True)], 0)
-        return Prepared(self, prompts, given, self.block_ids(blocks), progress)
+        return prompts, given
 
     def next_token_logprobs(
         self, conversations: Sequence[Conversation], *, interventions: Sequence[Intervention] = ()
@@ -285,6 +297,11 @@ class Subject:
                 yield self
         finally:
             watch.remove()
+
+    @property
+    def edited(self) -> bool:
+        """Whether interventions stand, as they do inside `intervene`."""
+        return bool(self._standing)
 
     def _edits(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         return (*self._standing, *self._checked(interventions))
