@@ -32,8 +32,6 @@ LAST = 0.7  # of a text, beyond which no round ends: little would be left to sav
 SEMIFINAL = 0.4
 # Texts scored together share the system messages; more of them would only take memory.
 TEXTS_TOGETHER = 16
-# Keys and values that wait for the next round; rows beyond are read again from their beginning.
-KEPT_BYTES = 768 << 20
 BASELINE = -1  # in place of a context: the empty system message
 
 
@@ -109,8 +107,9 @@ def scorer(
             asked = [{"role": "user", "content": ""}]  # such a template has no place for a system message but this
         return [{"role": "system", "content": instruction}, *asked]
 
+    # What waits for the next round; rows that find no room there are read again from their beginning.
     long = any(rounds(len(passage.tokens)) for passage in passages)
-    kept = PrefixCache(KEPT_BYTES) if long and not subject.edited else None
+    kept = PrefixCache() if long and not subject.edited else None
 
     def score(jobs: Sequence[Job]) -> list[Array]:
         prompts = [
