@@ -401,8 +401,9 @@ GOOD = {  # a reply that keeps each rule
 BAD = "This is Bad, 12 twelve seven. And so, on it goes. Quite long and plain it is, my dear."
 
 
-def forgets(after: int, reminded: bool = True):
-    """A model that keeps its own rule for `after` turns, and later the partner's; a reminder brings its own back."""
+def forgets(after: int, reminded: bool = True, stuck: int = 99):
+    """A model that keeps its own rule for `after` turns, and later the partner's; a reminder brings its own back. After
+    `stuck` turns it says the same whatever it is asked."""
 
     def reply(messages: list[Any], *_: Any) -> ModelOutput:
         told = messages[0].text if messages[0].role == "system" else ""
@@ -411,7 +412,7 @@ def forgets(after: int, reminded: bool = True):
         probed = next((rule for rule in RULES.values() if asked.endswith(rule.probe)), None)
         if own is not None and probed is not None:
             keeps = turns <= after or (reminded and asked.startswith("Remember"))
-            if keeps == (probed.id == own.id):
+            if turns < stuck and keeps == (probed.id == own.id):
                 text = GOOD[probed.id]
         output = ModelOutput.from_content("mockllm", text)
         output.usage = ModelUsage()
@@ -438,6 +439,17 @@ def test_drift_adoption_and_remedy_are_found_as_planted(tmp_path):
     assert said["lost"] == found.lost.estimate
     assert said["rules"] == len(RULES)
     assert len(log.samples[0].messages) == 1 + 2 * 4  # the probes left no trace in the talk
+
+
+def test_an_agent_that_ends_up_saying_the_same_to_everything_is_void(tmp_path):
+    """The share kept falls here too, but what fell is the answering."""
+
+    found = drift.findings(drift.rows(evals.run(drift.prompt_drift(rounds=2), forgets(2, stuck=2), tmp_path)))
+    assert found.followed.low > 0.3
+    assert found.lost.low > 0.3
+    assert found.validity.grade == "void"
+    assert "nly 0% of 100 replies have words of their own" in found.validity.reason
+    assert drift.summary(found)["prompt_drift"]["lost"] is None
 
 
 def test_rules_that_nobody_keeps_are_void_not_stable(tmp_path):

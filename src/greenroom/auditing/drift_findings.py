@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 
 from greenroom.evals.drift import CAP_ON
+from greenroom.measures import validity
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.measures.prediction import explained
 from greenroom.measures.recovery import Recovery, mean_interval, recovery
-from greenroom.measures.repetition import ALIKE, likeness
-from greenroom.measures.validity import Check, Validity, assess, own_words
+from greenroom.measures.repetition import own_words
+from greenroom.measures.validity import Check, Validity, assess
 from greenroom.measures.within import within_slope
 
 READINGS = ("cold", "hot")  # the headline first: the one in which all ways back can be compared
@@ -116,12 +117,8 @@ def own_worded(frame: pl.DataFrame) -> dict[str, Check]:
     """Whether the replies to different probes differ, by moment: fresh, before, after, and each `back/<arm>`."""
     marks: dict[str, list[bool]] = {}
     for (_, moment, arm), part in _probes(frame).group_by("conversation", "moment", "arm", maintain_order=True):
-        said = part["reply"].to_list()
-        marks.setdefault(f"{moment}/{arm}" if arm else str(moment), []).extend(
-            all(likeness(one, other) <= ALIKE for place, other in enumerate(said) if place != own)
-            for own, one in enumerate(said)
-        )
-    return {moment: own_words(of) for moment, of in marks.items()}
+        marks.setdefault(f"{moment}/{arm}" if arm else str(moment), []).extend(own_words(part["reply"].to_list()))
+    return {moment: validity.own_words(of) for moment, of in marks.items()}
 
 
 def moments(frame: pl.DataFrame, reading: str, worded: Mapping[str, Check]) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ partner's (does it take that over?), `reminder` repeats the rule right before th
 once with no system prompt at all: what the checker passes anyway.
 
 Reading the number: stability is the share of rules kept, its interval over rules; drift is its slope a round. Void where
-rules are not kept more often with their system prompt than without. Not shown: whether a rule is kept inside the talk
+rules are not kept more often with their system prompt than without, or where the agent ends up stuck and says the same
+whatever it is asked. Not shown: whether a rule is kept inside the talk
 itself; probes are single short questions.
 """
 
@@ -42,6 +43,7 @@ from greenroom.evals.rule_checkers import Checker, checker
 from greenroom.measures import validity
 from greenroom.measures.design import shuffled
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean
+from greenroom.measures.repetition import own_words
 from greenroom.measures.validity import Check, Measure, Validity, assess
 from greenroom.measures.within import within_slope
 from greenroom.measures.wording import sentence
@@ -289,8 +291,25 @@ def findings(frame: pl.DataFrame) -> Finding:
         _difference(frame, ("own", last), ("partner", last)),
         _difference(frame, ("reminder", None), ("own", None)),
         followed,
-        assess([_followed(followed), validity.readable(_own(frame)["missing"].is_null().to_list())]),
+        assess(
+            [
+                _followed(followed),
+                validity.readable(_own(frame)["missing"].is_null().to_list()),
+                *_own_worded(frame.filter(pl.col("round") == last)),
+            ]
+        ),
     )
+
+
+def _own_worded(frame: pl.DataFrame) -> list[Check]:
+    """Whether the agent still answers what it is asked: replies to its own and to the partner's question differ.
+
+    Read at one round, the last, where loops are likeliest; no check where one of the two is not asked.
+    """
+    if not {"own", "partner"} <= set(frame["probe"]):
+        return []
+    pairs = frame.filter(pl.col("probe").is_in(["own", "partner"])).group_by("rule", "epoch", maintain_order=True)
+    return [validity.own_words(mark for _, pair in pairs for mark in own_words(pair["reply"].to_list()))]
 
 
 def curve(frame: pl.DataFrame) -> pl.DataFrame:

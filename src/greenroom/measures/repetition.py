@@ -37,6 +37,15 @@ def repeats(messages: Sequence[str], *, alike: float = ALIKE, back: int = BACK) 
     return found
 
 
+def own_words(replies: Sequence[str], *, alike: float = ALIKE) -> list[bool]:
+    """Whether each reply differs from the replies to the other questions of one moment: a model that is stuck says the same
+    whatever it is asked, and its replies tell of no question."""
+    return [
+        all(likeness(one, other) <= alike for place, other in enumerate(replies) if place != own)
+        for own, one in enumerate(replies)
+    ]
+
+
 def loop_onset(messages: Sequence[str], *, alike: float = ALIKE, back: int = BACK) -> int | None:
     """The index from which a talk repeats itself to its end, or None where its last message is no repetition.
 
