@@ -264,6 +264,8 @@ class GreenroomAPI(ModelAPI):
 
     def _run(self, batch: list[Call]) -> None:
         """Runs a batch in the worker thread: one subject call a group of settings equal but for seeds, equal questions once."""
+        from greenroom.subject.memory import release_memory  # here, because its package imports torch
+
         groups: defaultdict[Settings, defaultdict[tuple[int, str, int], list[Call]]]
         groups = defaultdict(lambda: defaultdict(list))
         for call in batch:
@@ -284,6 +286,7 @@ class GreenroomAPI(ModelAPI):
             for key, result in zip(keys, results, strict=True):
                 for call in unique[key]:
                     call.result, call.done = result, True
+            release_memory()  # the next group and Inspect's own records come on top of what is kept
 
     def _ask_subject(self, settings: Settings, calls: list[Call]) -> list[Any]:
         conversations = [call.conversation for call in calls]
