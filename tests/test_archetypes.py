@@ -321,12 +321,19 @@ def test_too_little_is_one_line(subject, tmp_path: Path, given: dict[str, int], 
 # --- kept results -----------------------------------------------------------------------------------------------------
 
 
-def finished(folder: Path, value: int) -> Path:
+def finished(folder: Path, value: int, replies: int = 5) -> Path:
     (folder / "tables").mkdir(parents=True)
     (folder / "tables" / "one.parquet").write_bytes(bytes([value]))
-    (folder / "summary.json").write_text(json.dumps({"value": value}))
+    (folder / "summary.json").write_text(json.dumps({"value": value, "n_replies": replies}))
     (folder / "logs").mkdir()
     return folder
+
+
+def test_a_quick_look_does_not_take_the_place_of_a_whole_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
+    for value, replies in ((1, 300), (2, 24), (3, 300)):
+        folder = keep(finished(tmp_path / f"run{value}", value, replies), "abc", "archetypes")
+        assert json.loads((folder / "summary.json").read_text())["value"] == (1 if value == 2 else value)
 
 
 def test_what_is_kept_is_the_newest_and_of_these_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +346,7 @@ def test_what_is_kept_is_the_newest_and_of_these_weights(tmp_path: Path, monkeyp
         finished(place("abc", "archetypes").with_name("archetypes.new"), 9)
     folder = kept("abc", "archetypes")
     assert folder is not None
-    assert json.loads((folder / "summary.json").read_text()) == {"value": 2}
+    assert json.loads((folder / "summary.json").read_text()) == {"value": 2, "n_replies": 5}
     assert sorted(path.name for path in folder.iterdir()) == ["summary.json", "tables"]
     assert kept("other", "archetypes") is None
     assert bring("abc", "archetypes", tmp_path / "run")

@@ -47,12 +47,17 @@ def test_studies_stand_in_order_each_with_sentence_figure_and_table(folder: Path
                 go.Figure({"data": panel.spec["data"], "layout": panel.spec["layout"]})
 
 
-def test_a_study_says_where_it_comes_from_and_how_it_was_measured(folder: Path) -> None:
+def test_a_study_says_where_it_comes_from_and_how_it_was_measured(folder: Path, tmp_path: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     for name, command in zip(STUDIES, ("map --behaviour", "archetypes", "frontier"), strict=True):
         assert f"greenroom {command}, seed 3" in section(page, name)
     methods = section(page, "methods")
     assert all(word in methods for word in ("Distance in words", "Archetypes.", "Price."))
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "behaviour" / "run.json").write_text("{}")  # as `audit --full` leaves it
+    own = section(write_report(tmp_path / "run").read_text(encoding="utf-8"), "behaviour")
+    assert "kept since" not in own
+    assert "kept since" in section(page, "behaviour")
 
 
 def test_every_archetype_has_a_card_and_unstable_ones_say_so(folder: Path) -> None:

@@ -119,9 +119,8 @@ def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFr
         parts.append(said("archetypes_continuum", roles=found["n_roles"]))
     near = stable.filter(stable["jungian_p"] <= 0.05) if stable.height else stable
     if found["explained_jungian"] is not None:
-        parts.append(
-            said("archetypes_jungian", explained=100 * found["explained_jungian"], n=near.height, of=stable.height)
-        )
+        nearer = said("archetypes_near", n=near.height, of=stable.height) if stable.height else ""
+        parts.append(said("archetypes_jungian", explained=100 * found["explained_jungian"], near=nearer))
     headline = said("archetypes_headline" if recurring else "archetypes_headline_none", model=model, n=recurring)
     return {"headline": headline, "archetypes": " ".join(parts)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from greenroom.store import atomic_path, cache_dir
+from greenroom.store import atomic_path, cache_dir, read_json
 
 
 def place(fingerprint: str, kind: str) -> Path:
@@ -14,10 +14,16 @@ def place(fingerprint: str, kind: str) -> Path:
 
 
 def keep(run_path: Path, fingerprint: str, kind: str) -> Path:
-    """Copies summary.json and tables/ of a finished run; what was kept before of this kind is replaced."""
-    target = place(fingerprint, kind)
-    _copy(run_path, target)
+    """Copies summary.json and tables/ of a finished run. What was kept before of this kind is replaced, unless it rests on
+    more replies: a quick look does not take the place of a whole study."""
+    target, before = place(fingerprint, kind), kept(fingerprint, kind)
+    if before is None or _replies(run_path) >= _replies(before):
+        _copy(run_path, target)
     return target
+
+
+def _replies(folder: Path) -> int:
+    return int(read_json(folder / "summary.json").get("n_replies") or 0)
 
 
 def kept(fingerprint: str, kind: str) -> Path | None:

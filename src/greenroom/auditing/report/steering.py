@@ -29,8 +29,8 @@ def frontier(results: Results) -> Chapter | None:
 
 
 def kept_note(results: Results, found: Results, kind: str) -> str:
-    """Where the results of a study came from, when they are not this run's own."""
-    if found is results:
+    """Where the results of a study came from, when they are not this run's own: what was only brought has no run.json."""
+    if found is results or (found.folder / "run.json").is_file():
         return ""
     text = words()["studies"]
     return text["kept"].format(command=text["commands"][kind], seed=found.summary.get("seed", "–"))
