@@ -60,8 +60,11 @@ def figures(frame: pl.DataFrame, summary: dict[str, Any]) -> list[Spec]:
         if name == "price":
             _budget(spec, 100 * summary["budget"])
         if name == "perplexity":
-            marks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+            marks = [step * 10**power for power in range(7) for step in (1, 2, 3, 5)]
             spec["layout"]["yaxis"] |= {"type": "log", "tickmode": "array", "tickvals": marks}
+        if name == "degenerate":  # a share: where there are none, an automatic axis would go below zero
+            top = 1.05 * max([10.0, *(scale * share for share in frame[column].drop_nulls())])
+            spec["layout"]["yaxis"] |= {"range": [-0.03 * top, top]}
         said = own["y"].format(score=score, unit=summary["effect_unit"])
         found.append({"id": name, "title": own["title"], "said": said, "alt": own["alt"], **spec})
     return found

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
+
+MINUS = re.compile(r"(?<!\w)-(?=\d)")
 
 
 @cache
@@ -29,7 +32,7 @@ def reason(section: str, key: str | None = None, **fields: Any) -> str:
     """A reason from reasons.yaml with its fields filled in: a clause without capital or full stop."""
     entry = _load("reasons.yaml")[section]
     text: str = entry if key is None else entry[key]
-    return text.format(**fields)
+    return MINUS.sub("\N{MINUS SIGN}", text.format(**fields))
 
 
 def sentence(clause: str) -> str:
