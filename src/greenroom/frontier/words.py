@@ -41,11 +41,12 @@ def findings(summary: dict[str, Any]) -> list[str]:
     up, down = (reach.get(side, {}).get("strongest") for side in ("up", "down"))
     key = "both" if up and down else "up" if up else "down" if down else "none"
     values = {
-        "direction": named(summary["direction"]).capitalize(),
+        "direction": "the " * summary["direction"].endswith("axis") + named(summary["direction"]),
         "budget": number(summary["budget"], 0 if 100 * summary["budget"] % 1 == 0 else 1, percent=True),
         "up": strength_name(up or 0), "down": strength_name(down or 0),
     }  # fmt: skip
-    found = [text["headline"][key].format(**values)]
+    headline = text["headline"][key].format(**values)
+    found = [headline[:1].upper() + headline[1:]]
     if not summary["reliable"]:
         found.append(text["unreliable"])
     score = {"score": text["score_names"].get(summary["score_kind"], summary["score"]), "unit": summary["effect_unit"]}
