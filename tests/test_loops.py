@@ -443,7 +443,6 @@ def test_drift_adoption_and_remedy_are_found_as_planted(tmp_path):
 
 def test_an_agent_that_ends_up_saying_the_same_to_everything_is_void(tmp_path):
     """The share kept falls here too, but what fell is the answering."""
-
     found = drift.findings(drift.rows(evals.run(drift.prompt_drift(rounds=2), forgets(2, stuck=2), tmp_path)))
     assert found.followed.low > 0.3
     assert found.lost.low > 0.3

@@ -173,13 +173,25 @@ def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_droppe
     assert set(np.argsort(-found.by_token()[:, -1])[:5]) == set(np.argsort(-table.sum(axis=1))[:5])
 
 
-def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(small: Subject) -> None:
+def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(
+    small: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reader itself: what waits between rounds is its keys and values."""
     rivals = [Candidate(str(index), "role", "true", (f"{index}. " * 4, f"No {index}.")) for index in range(12)]
     passages = [Passage([{"role": "user", "content": "Well?"}], [5 + index % 90 for index in range(200)])]
     jobs: list[Job] = []
     score = scorer(small, passages, rivals)
-    found = race([200], rivals, lambda asked: jobs.extend(asked) or score(asked))[0]
+    fed: list[int] = []
+    run = small.network.run
+    with monkeypatch.context() as patch:
+        patch.setattr(small.network, "run", lambda *given: fed.append(given[1].numel()) or run(*given))
+        found = race([200], rivals, lambda asked: jobs.extend(asked) or score(asked))[0]
+    rows = {(job.context, job.paraphrase) for job in jobs}
+    told = [rivals[context].instructions[which] if context != BASELINE else "" for context, which in rows]
+    prompts = [
+        small.chat.encode([{"role": "system", "content": text}, *passages[0].before], generate=True) for text in told
+    ]
+    assert sum(fed) < 1.05 * (sum(len(one.tokens) for one in prompts) + sum(job.end - job.start for job in jobs))
     whole = race([200], rivals, scorer(small, passages, rivals), prune=False)[0]
     read: dict[tuple[int, int], int] = {}
     for job in jobs:

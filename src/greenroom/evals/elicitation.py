@@ -41,9 +41,8 @@ SCORE = GenerateConfig(max_tokens=1, temperature=0, prompt_logprobs=1)
 LIST = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=0, logprobs=True, top_logprobs=TOP)
 SAMPLE = GenerateConfig(max_tokens=REPLY_TOKENS, temperature=1)
 TEMPERATURE, TOP_P = 0.7, 0.9  # the usual chat settings, as wherever character is measured
-OPEN = GenerateConfig(
-    max_tokens=24, temperature=TEMPERATURE, top_p=TOP_P
-)  # room for the one sentence that is asked for
+# Room for the one sentence that is asked for.
+OPEN = GenerateConfig(max_tokens=24, temperature=TEMPERATURE, top_p=TOP_P)
 
 T = TypeVar("T")
 

@@ -8,8 +8,7 @@ once with no system prompt at all: what the checker passes anyway.
 
 Reading the number: stability is the share of rules kept, its interval over rules; drift is its slope a round. Void where
 rules are not kept more often with their system prompt than without, or where the agent ends up stuck and says the same
-whatever it is asked. Not shown: whether a rule is kept inside the talk
-itself; probes are single short questions.
+whatever it is asked. Not shown: whether a rule is kept inside the talk itself; probes are single short questions.
 """
 
 from __future__ import annotations

@@ -88,13 +88,13 @@ def generate(
     interventions: Sequence[Intervention],
     decode: Callable[[list[int]], str],
     progress: Callable[[int, int], None] | None = None,
-    remembered: PrefixCache | None = None,
+    prefix_cache: PrefixCache | None = None,
 ) -> list[Reply]:
     """Replies in the order of the prompts. See `Subject.generate`."""
     loop = _Loop(
         network, sinks, prompts, stop_tokens, max_new_tokens, temperature, top_p, top_k, seed, capture, interventions
     )
-    loop.progress, loop.remembered = progress, remembered
+    loop.progress, loop.prefix_cache = progress, prefix_cache
     with torch.inference_mode(), loop.hooks.attached():
         loop.run()
     return [loop.reply(row, decode) for row in range(len(prompts))]
@@ -123,7 +123,7 @@ class _Loop:
         self.streams = random_streams(prompts, max_new_tokens, seed)
         self.generated = [_Generated() for _ in prompts]
         self.progress: Callable[[int, int], None] | None = None
-        self.remembered: PrefixCache | None = None
+        self.prefix_cache: PrefixCache | None = None
         self.finished = 0
         layers = capture.layers if capture is not None else ()
         self.hooks = Hooks(network.blocks, sinks, interventions, len(prompts), read=layers, on_block=self._read)
@@ -141,7 +141,7 @@ class _Loop:
         # Neighbours in token order share prefixes; windows of them bound what is alive at once.
         order = sorted(range(len(self.prompts)), key=lambda row: (self.keys[row], list(self.prompts[row]), row))
         limits = [len(prompt) - 1 for prompt in self.prompts]
-        known = {} if self.remembered is None else self.remembered.known(self.prompts, limits)
+        known = {} if self.prefix_cache is None else self.prefix_cache.known(self.prompts, limits)
         # A row that goes on from an earlier call shares nothing with the others.
         limits = [0 if row in known else limit for row, limit in enumerate(limits)]
         for window, tree in windows(self.network, self.prompts, limits, self.keys, order, WINDOW):
@@ -248,9 +248,9 @@ class _Loop:
             self.progress(self.finished * self.max_new_tokens + under_way, len(self.prompts) * self.max_new_tokens)
 
     def _remember(self, row: _Row, slot: int, cache: RowCache) -> None:
-        if self.remembered is not None:
+        if self.prefix_cache is not None:
             tokens = [*self.prompts[row.row], *self.generated[row.row].tokens][: row.position]
-            self.remembered.keep(tokens, cache.take(slot, row.position))
+            self.prefix_cache.keep(tokens, cache.take(slot, row.position))
 
     # Readings ---------------------------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ class Subject:
             interventions=self._edits(interventions),
             decode=self.chat.decode,
             progress=progress,
-            remembered=prefix_cache,
+            prefix_cache=prefix_cache,
         )
 
     def score(

@@ -1,0 +1,66 @@
+"""How long `who` takes, with and without pruning: a reply of 200 tokens under 80 contexts of one system message each.
+
+    python bench/who.py [--contexts N] [--tokens N] [--seed N] [--out FILE]
+
+The reply is the embedded model's own, under one of the contexts, to a question of no context. Prints and writes
+bench/results/who-time-<date>.json; three minutes on two cores, with nothing else at work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import greenroom
+from greenroom.conversation import Conversation
+from greenroom.directions.rollouts import TEMPERATURE, TOP_P
+from greenroom.reader.posterior_contexts import candidates
+from greenroom.runs.machine import facts
+from greenroom.store import write_json
+
+QUESTION = "What do you do in the morning?"
+SPEAKER = 30  # of the contexts; who it is does not matter
+ROUNDS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contexts", type=int, default=80)
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=3)
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).resolve().parent / "results" / f"who-time-{day}.json"
+    )
+    given = parser.parse_args()
+    subject = greenroom.load("smollm2")
+    contexts = [replace(one, instructions=one.instructions[:1]) for one in candidates("all") if not one.generic][
+        : given.contexts - 1
+    ]  # the generic context is always among them
+    talk: Conversation = [
+        {"role": "system", "content": contexts[SPEAKER].instructions[0]},
+        {"role": "user", "content": QUESTION},
+    ]
+    said = subject.generate([talk], max_new_tokens=given.tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=given.seed)[
+        0
+    ]
+    seconds: dict[str, list[float]] = {"pruned": [], "unpruned": []}
+    best: dict[str, list[str]] = {}
+    tokens = 0
+    for _ in range(ROUNDS):
+        for name, of in seconds.items():
+            start = time.perf_counter()
+            found = greenroom.who(said.text, user=QUESTION, contexts=contexts, reader=subject, prune=name == "pruned")
+            of.append(round(time.perf_counter() - start, 2))
+            best[name], tokens = [one.context for one in found.top()], found.tokens
+            print(f"{name}: {of[-1]} s, {', '.join(best[name])}", flush=True)
+    result = {"command": "python bench/who.py", "machine": facts(), "seed": given.seed, "contexts": given.contexts,
+              "tokens": tokens, "seconds": seconds, "top": best}  # fmt: skip
+    write_json(given.out, result)
+
+
+if __name__ == "__main__":
+    main()
