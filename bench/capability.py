@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from greenroom.capability.exam import CapabilityTest, priced
+from greenroom.capability.items import Item, items
 from greenroom.directions import assistant_axis, stored
 from greenroom.directions.interventions import cap, steer
-from greenroom.frontier.exam import CapabilityTest, priced
-from greenroom.frontier.items import Item, items
 from greenroom.personas import library
 from greenroom.runs.machine import facts, version
 from greenroom.store import write_json
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measured(subject: Subject, settings: dict[str, Any], seeds: int) -> list[dict[str, object]]:
-    """Rows of `greenroom.frontier.priced`, over the distinct items of several draws."""
+    """Rows of `greenroom.capability.price.priced`, over the distinct items of several draws."""
     blocks = sorted({min(edit.layer for edit in edits) for edits in settings.values()})
     asked: list[Item] = []
     before: list[np.ndarray] = []

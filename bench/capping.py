@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from greenroom.auditing.hold import stimuli
 from greenroom.conversation import Conversation, system, user
 from greenroom.directions import Direction, assistant_axis
 from greenroom.directions.interventions import cap
@@ -22,6 +21,7 @@ from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.personas import library
 from greenroom.runs.machine import facts, version
 from greenroom.store import write_json
+from greenroom.studies.hold.stages import stimuli
 from greenroom.subject import Subject, load
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from greenroom import load
-from greenroom.frontier import measure_frontier
 from greenroom.personas import library
 from greenroom.runs.progress import terminal_progress
+from greenroom.studies.frontier.stages import measure_frontier
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from greenroom.auditing.studies import archetype_sentences, behaviour_sentences
 from greenroom.directions.archetypes import Material, search
 from greenroom.directions.portraits import portraits
 from greenroom.measures.mantel import mantel
 from greenroom.measures.scaling import scaled, turned
 from greenroom.runs.tables import write_table
+from greenroom.studies.nested import archetype_sentences, behaviour_sentences
 from report_fixture import PLAN
 
 MODEL = "SmolLM2-135M-Instruct"

@@ -14,16 +14,16 @@ import pytest
 from safetensors.numpy import load_file
 from scipy import stats
 
-from greenroom.auditing import archetypes as job
-from greenroom.auditing.archetypes import find_archetypes
 from greenroom.directions.archetypes import Found, Material, reproducible, search
 from greenroom.directions.portraits import portraits
 from greenroom.errors import GreenroomError
 from greenroom.measures.mixture import adjusted_rand, choose_count, fit_mixture
 from greenroom.measures.sparse_factors import SPARSITY, encode, fit_factors, matched
 from greenroom.personas import library
-from greenroom.runs.kept import bring, keep, kept, place
+from greenroom.runs.shared_results import bring, keep, kept, place
 from greenroom.runs.tables import differences
+from greenroom.studies.archetypes import stages as job
+from greenroom.studies.archetypes.stages import find_archetypes
 from greenroom.subject import tiny
 
 HIDDEN, QUESTIONS = 24, 8

@@ -11,9 +11,8 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 
-from greenroom.auditing.behaviour import map_behaviour
 from greenroom.cli import main
-from greenroom.directions.behaviour import (
+from greenroom.directions.behavioural_map import (
     Character,
     behaviour_map,
     compared,
@@ -27,8 +26,9 @@ from greenroom.directions.rollouts import instructed
 from greenroom.errors import GreenroomError
 from greenroom.measures.mantel import mantel
 from greenroom.measures.scaling import classical, scaled, turned
-from greenroom.runs.kept import kept
+from greenroom.runs.shared_results import kept
 from greenroom.runs.tables import differences
+from greenroom.studies.behavioural_map.stages import map_behaviour
 from greenroom.subject import tiny
 
 

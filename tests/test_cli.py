@@ -280,9 +280,9 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_report_wants_a_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in = ModuleType("greenroom.auditing.report")
+    stand_in = ModuleType("greenroom.report")
     stand_in.write_report = lambda folder: folder / "report.html"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "greenroom.auditing.report", stand_in)
+    monkeypatch.setitem(sys.modules, "greenroom.report", stand_in)
     assert main(["report", str(tmp_path)]) == 2
     assert "is no run: it has no run.json; give the folder that an audit wrote" in capsys.readouterr().err
     (tmp_path / "run.json").write_text('{"kind": "audit", "stages": {}, "status": "finished"}')

@@ -17,18 +17,18 @@ import pytest
 import torch
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
-from greenroom import evals
-from greenroom.auditing import drift as job
-from greenroom.auditing.drift import measure_drift
-from greenroom.auditing.drift_findings import ALL, REPLIES, drift_table, findings, own_worded, predicted
-from greenroom.auditing.dynamics_words import drift_sentences, drift_spoken
-from greenroom.auditing.talks import Settings, _Lent, hold_talks
+from greenroom.asking import inspect as asked
+from greenroom.asking.talk_local import Settings, _Lent, hold_talks
 from greenroom.cli import main
 from greenroom.directions import Direction
 from greenroom.directions.direction import Calibration, SignTest
 from greenroom.errors import GreenroomError, LibraryError
-from greenroom.evals import drift as design
 from greenroom.runs.tables import differences
+from greenroom.studies.drift import design
+from greenroom.studies.drift import stages as job
+from greenroom.studies.drift.findings import ALL, REPLIES, drift_table, findings, own_worded, predicted
+from greenroom.studies.drift.stages import measure_drift
+from greenroom.studies.dynamics_words import drift_sentences, drift_spoken
 from greenroom.subject import PrefixCache, tiny
 
 SMALL: dict[str, Any] = {
@@ -313,7 +313,7 @@ def talker(messages: list[Any], *_: Any) -> ModelOutput:
 
 def test_the_task_leaves_a_log_that_a_reader_reads(subject, tmp_path, capsys):
     task = design.drift(domains="coding", conversations=1, turns=2, return_turns=1)
-    log = evals.run(task, get_model("mockllm/model", custom_outputs=talker, memoize=False), tmp_path)
+    log = asked.run(task, get_model("mockllm/model", custom_outputs=talker, memoize=False), tmp_path)
     assert len(log.samples or []) == 2
     assert log.results.scores[0].metrics["mean"].value == 1
     result = measure_drift(log.location, tmp_path / "run", reader=subject, axis=axis_of(subject))
@@ -419,7 +419,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from greenroom.auditing import drift as job
+from greenroom.studies.drift import stages as job
 from test_drift import SMALL, axis_of, tiny
 job.WAVE = 3
 play, calls = job.hold_talks, []

@@ -25,13 +25,14 @@ from inspect_ai.model import (
     get_model,
 )
 
-from greenroom import evals, provider
+from greenroom import provider
+from greenroom.asking import inspect
+from greenroom.asking.elicitation import trailing_logprob
 from greenroom.conversation import Conversation
 from greenroom.errors import GreenroomError
-from greenroom.evals import costly_sacrifice as sacrifice
-from greenroom.evals import self_concept as concept
-from greenroom.evals.elicitation import trailing_logprob
 from greenroom.measures import elicit
+from greenroom.studies.costly_sacrifice import eval as sacrifice
+from greenroom.studies.self_concept import eval as concept
 
 
 class Letters:
@@ -177,7 +178,7 @@ class Character(Scripted):
 
 
 def sacrificed(subject: Any, tmp_path: Any, **arguments: Any) -> Any:
-    return sacrifice.rows(evals.run(sacrifice.costly_sacrifice(**arguments), provider.model_for(subject), tmp_path))
+    return sacrifice.rows(inspect.run(sacrifice.costly_sacrifice(**arguments), provider.model_for(subject), tmp_path))
 
 
 def test_cost_sensitive_answerer_breaks_where_planted(tmp_path):
@@ -267,7 +268,7 @@ def test_provider_without_prompt_logprobs_drops_to_sampling(tmp_path):
         return output
 
     model = get_model("mockllm/model", custom_outputs=reply)
-    frame = sacrifice.rows(evals.run(sacrifice.costly_sacrifice(situations=2), model, tmp_path))
+    frame = sacrifice.rows(inspect.run(sacrifice.costly_sacrifice(situations=2), model, tmp_path))
     letter, cloze = (frame.filter(frame["paradigm"] == name) for name in ("letter", "cloze"))
     assert set(letter.filter(letter["wording"] == "main")["source"]) == {"sampled"}
     assert letter.filter(letter["wording"] == "main")["adherence"].to_list() == [1.0, 0.0] * 20
@@ -288,7 +289,7 @@ def test_provider_with_top_logprobs_only_uses_them(tmp_path):
         return output
 
     model = get_model("mockllm/model", custom_outputs=reply)
-    frame = sacrifice.rows(evals.run(sacrifice.costly_sacrifice(situations=2), model, tmp_path))
+    frame = sacrifice.rows(inspect.run(sacrifice.costly_sacrifice(situations=2), model, tmp_path))
     averaged = frame.filter((frame["paradigm"] == "letter_logodds") & (frame["wording"] == "main"))
     assert set(averaged["source"]) == {"top_logprobs"}
     assert averaged["adherence"].to_list() == pytest.approx([0.5] * 20)
@@ -296,7 +297,7 @@ def test_provider_with_top_logprobs_only_uses_them(tmp_path):
 
 
 def test_self_concept_finds_the_planted_boundary(tmp_path):
-    frame = concept.rows(evals.run(concept.self_concept(), provider.model_for(Character()), tmp_path))
+    frame = concept.rows(inspect.run(concept.self_concept(), provider.model_for(Character()), tmp_path))
     found = concept.findings(frame)
     for paradigm in concept.PARADIGMS:
         assert found[paradigm].validity.grade in "ABC", (paradigm, found[paradigm].validity.reason)
@@ -310,7 +311,7 @@ def test_self_concept_finds_the_planted_boundary(tmp_path):
 
 
 def test_self_concept_of_a_position_follower_is_void(tmp_path):
-    frame = concept.rows(evals.run(concept.self_concept(), provider.model_for(OrderOnly()), tmp_path))
+    frame = concept.rows(inspect.run(concept.self_concept(), provider.model_for(OrderOnly()), tmp_path))
     said = concept.summary(concept.findings(frame))
     assert said["self_concept"]["letter"]["grade"] == "void"
     assert said["self_concept_headline"] is None
@@ -412,7 +413,7 @@ def test_failed_eval_says_why_in_one_line(tmp_path):
             raise GreenroomError("this template refuses the conversation")
 
     with pytest.raises(GreenroomError, match="this template refuses the conversation") as caught:
-        evals.run(sacrifice.costly_sacrifice(situations=1), provider.model_for(Broken()), tmp_path)
+        inspect.run(sacrifice.costly_sacrifice(situations=1), provider.model_for(Broken()), tmp_path)
     assert "\n" not in str(caught.value)
 
 

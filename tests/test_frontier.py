@@ -12,27 +12,21 @@ import polars as pl
 import pytest
 import torch
 
+from greenroom.capability import exam, price
+from greenroom.capability.exam import CapabilityTest, capability
+from greenroom.capability.items import composed, items
+from greenroom.capability.items import families as item_families
 from greenroom.cli import frontier as frontier_verb
 from greenroom.cli import main
 from greenroom.directions import Calibration, Direction, SignTest
 from greenroom.errors import DirectionError, LibraryError
-from greenroom.frontier import (
-    CapabilityTest,
-    capability,
-    cloze,
-    coherence,
-    exam,
-    leakage,
-    measure,
-    measure_frontier,
-    price,
-    replies,
-)
-from greenroom.frontier.items import composed, items
-from greenroom.frontier.items import families as item_families
+from greenroom.measures import coherence
 from greenroom.personas import library
-from greenroom.runs.kept import kept
+from greenroom.runs.shared_results import kept
 from greenroom.runs.tables import read_table
+from greenroom.studies.frontier import cloze, leakage, replies
+from greenroom.studies.frontier import stages as measure
+from greenroom.studies.frontier.stages import measure_frontier
 from greenroom.subject import Intervention, tiny
 from greenroom.subject.scoring import Scores
 

@@ -13,17 +13,18 @@ import pytest
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from scipy import special
 
-from greenroom import evals, provider
+from greenroom import provider
+from greenroom.asking import inspect
+from greenroom.asking.branches import listed_logprobs
 from greenroom.conversation import Conversation
 from greenroom.errors import LibraryError
-from greenroom.evals import prompt_drift as drift
-from greenroom.evals import sycophancy_findings as reading
-from greenroom.evals import sycophancy_loop as loop
-from greenroom.evals.branches import listed_logprobs
-from greenroom.evals.rule_checkers import CHECKERS, checker
 from greenroom.measures.feedback import autoregression, closed_loop, open_loop
+from greenroom.measures.rule_checkers import CHECKERS, checker
 from greenroom.measures.survival import number_of_flips, survival, turn_of_flip
 from greenroom.measures.within import within_slope
+from greenroom.studies.prompt_drift import eval as drift
+from greenroom.studies.sycophancy_loop import eval as loop
+from greenroom.studies.sycophancy_loop import findings as reading
 
 GAINS = (0.5, 0.8, 1.0, 1.3, 2.0)
 
@@ -235,7 +236,7 @@ class Follower:
 
 
 def looped(subject: Any, tmp_path: Any, **arguments: Any) -> Any:
-    log = evals.run(loop.sycophancy_loop(**arguments), provider.model_for(subject), tmp_path)
+    log = inspect.run(loop.sycophancy_loop(**arguments), provider.model_for(subject), tmp_path)
     frame = reading.rows(log)
     return frame, reading.findings(frame, log.eval.metadata["response"])
 
@@ -422,7 +423,7 @@ def forgets(after: int, reminded: bool = True, stuck: int = 99):
 
 
 def test_drift_adoption_and_remedy_are_found_as_planted(tmp_path):
-    log = evals.run(drift.prompt_drift(rounds=4), forgets(2), tmp_path)
+    log = inspect.run(drift.prompt_drift(rounds=4), forgets(2), tmp_path)
     frame = drift.rows(log)
     assert len(frame) == len(RULES) * (5 * 3 + 1)
     found = drift.findings(frame)
@@ -443,7 +444,7 @@ def test_drift_adoption_and_remedy_are_found_as_planted(tmp_path):
 
 def test_an_agent_that_ends_up_saying_the_same_to_everything_is_void(tmp_path):
     """The share kept falls here too, but what fell is the answering."""
-    found = drift.findings(drift.rows(evals.run(drift.prompt_drift(rounds=2), forgets(2, stuck=2), tmp_path)))
+    found = drift.findings(drift.rows(inspect.run(drift.prompt_drift(rounds=2), forgets(2, stuck=2), tmp_path)))
     assert found.followed.low > 0.3
     assert found.lost.low > 0.3
     assert found.validity.grade == "void"
@@ -452,7 +453,9 @@ def test_an_agent_that_ends_up_saying_the_same_to_everything_is_void(tmp_path):
 
 
 def test_rules_that_nobody_keeps_are_void_not_stable(tmp_path):
-    found = drift.findings(drift.rows(evals.run(drift.prompt_drift(rules=12, rounds=1), forgets(-1, False), tmp_path)))
+    found = drift.findings(
+        drift.rows(inspect.run(drift.prompt_drift(rules=12, rounds=1), forgets(-1, False), tmp_path))
+    )
     assert found.validity.grade == "void"
     assert "nothing to drift from" in found.validity.reason
     said = drift.summary(found)["prompt_drift"]
@@ -474,7 +477,7 @@ def test_a_local_subject_holds_both_conversations(tmp_path):
     from greenroom.subject.tiny import tiny
 
     model = provider.model_for(tiny())
-    log = evals.run(drift.prompt_drift(rules=3, rounds=2, reply_tokens=6, probe_tokens=6), model, tmp_path)
+    log = inspect.run(drift.prompt_drift(rules=3, rounds=2, reply_tokens=6, probe_tokens=6), model, tmp_path)
     assert drift.findings(drift.rows(log)).validity.grade == "void"
-    log = evals.run(loop.sycophancy_loop(items=2, turns=2, reply_tokens=4), model, tmp_path)
+    log = inspect.run(loop.sycophancy_loop(items=2, turns=2, reply_tokens=4), model, tmp_path)
     assert reading.findings(reading.rows(log)).validity.grade == "void"

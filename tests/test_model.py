@@ -95,11 +95,11 @@ def test_the_axis_tells_fresh_role_replies_from_default_ones(smollm2):
 
 
 def test_letter_choice_is_void_here(smollm2, tmp_path):
-    from greenroom import evals
-    from greenroom.evals import costly_sacrifice
+    from greenroom.asking import inspect
     from greenroom.provider import model_for
+    from greenroom.studies.costly_sacrifice import eval as costly_sacrifice
 
-    log = evals.run(costly_sacrifice.costly_sacrifice(situations=4), model_for(smollm2), tmp_path)
+    log = inspect.run(costly_sacrifice.costly_sacrifice(situations=4), model_for(smollm2), tmp_path)
     found = costly_sacrifice.findings(costly_sacrifice.rows(log))
     assert found["letter"].validity.grade == "void"
     assert costly_sacrifice.summary(found)["sacrifice"]["letter"]["reason"]

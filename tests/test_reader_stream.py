@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import greenroom
-from greenroom.auditing.reading_page import write_page
 from greenroom.cli import main
 from greenroom.errors import RunError
 from greenroom.reader.journal import entries
+from greenroom.reader.page import write_page
 from greenroom.reader.session import read
 from greenroom.subject import load
 from greenroom.subject.tiny import save_tiny, tiny

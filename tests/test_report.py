@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from greenroom.auditing.report import write_report
-from greenroom.auditing.report.contents import chapters
-from greenroom.auditing.report.parts import Results, palette
-from greenroom.auditing.report.printed import number, tint
+from greenroom.auditing.contents import chapters
 from greenroom.errors import GreenroomError
+from greenroom.report.format import number, tint
+from greenroom.report.page import write_report
+from greenroom.report.parts import Results, palette
 from report_fixture import LETTER_REASON, write_run
 
 CHAPTERS = ["map", "layers", "traits", "hold", "sacrifice", "self-concept", "validity", "replies"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from greenroom.auditing.report import write_report
-from greenroom.auditing.report.parts import palette
+from greenroom.report.page import write_report
+from greenroom.report.parts import palette
 from report_fixture import write_run
 
 

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from greenroom.auditing.report import write_report
-from greenroom.auditing.report.contents import chapters
-from greenroom.auditing.report.parts import Results
+from greenroom.auditing.contents import chapters
+from greenroom.report.page import write_report
+from greenroom.report.parts import Results
 from report_fixture import write_run
 from studies_fixture import write_studies
 

@@ -11,19 +11,19 @@ import polars as pl
 import pytest
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
-from greenroom import evals
-from greenroom.auditing import selftalk as job
-from greenroom.auditing.drift import measure_drift
-from greenroom.auditing.dynamics_page import write_selftalk_page
-from greenroom.auditing.dynamics_words import selftalk_sentences, selftalk_spoken
-from greenroom.auditing.selftalk import measure_selftalk
-from greenroom.auditing.selftalk_findings import LOOP, MESSAGES, findings
+from greenroom.asking import inspect as asked
 from greenroom.cli import main
 from greenroom.directions.cast import Cast, usual_cast
 from greenroom.errors import GreenroomError, LibraryError
-from greenroom.evals import selftalk as design
 from greenroom.measures.one_cloud import one_cloud
 from greenroom.runs.tables import differences
+from greenroom.studies.drift.stages import measure_drift
+from greenroom.studies.dynamics_page import write_selftalk_page
+from greenroom.studies.dynamics_words import selftalk_sentences, selftalk_spoken
+from greenroom.studies.selftalk import design
+from greenroom.studies.selftalk import stages as job
+from greenroom.studies.selftalk.findings import LOOP, MESSAGES, findings
+from greenroom.studies.selftalk.stages import measure_selftalk
 from greenroom.subject import tiny
 from test_drift import axis_of
 
@@ -215,7 +215,7 @@ def stuck_after(turns: int):
 
 
 def test_the_score_is_the_share_before_the_loop_and_the_log_is_read(subject, tmp_path):
-    log = evals.run(design.selftalk(openings=6, messages=8), stuck_after(4), tmp_path)
+    log = asked.run(design.selftalk(openings=6, messages=8), stuck_after(4), tmp_path)
     value = log.results.scores[0].metrics["mean"].value
     assert 0.3 < value < 0.7
     result = measure_selftalk(log.location, tmp_path / "run", reader=subject, axis=axis_of(subject), cast=small_cast())

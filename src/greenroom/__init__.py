@@ -17,16 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from greenroom.auditing.archetypes import ArchetypesResult as ArchetypesResult
-    from greenroom.auditing.archetypes import find_archetypes as find_archetypes
     from greenroom.auditing.audit import AuditResult as AuditResult
     from greenroom.auditing.audit import audit as audit
-    from greenroom.auditing.behaviour import BehaviourResult as BehaviourResult
-    from greenroom.auditing.behaviour import map_behaviour as map_behaviour
-    from greenroom.auditing.drift import DriftResult as DriftResult
-    from greenroom.auditing.drift import measure_drift as measure_drift
-    from greenroom.auditing.selftalk import SelfTalkResult as SelfTalkResult
-    from greenroom.auditing.selftalk import measure_selftalk as measure_selftalk
     from greenroom.conversation import Conversation as Conversation
     from greenroom.conversation import Message as Message
     from greenroom.conversation import assistant as assistant
@@ -36,27 +28,35 @@ if TYPE_CHECKING:
     from greenroom.directions import assistant_axis as assistant_axis
     from greenroom.directions import trait_vector as trait_vector
     from greenroom.errors import GreenroomError as GreenroomError
-    from greenroom.frontier.measure import FrontierResult as FrontierResult
-    from greenroom.frontier.measure import measure_frontier as measure_frontier
     from greenroom.reader.monitor import Monitor as Monitor
     from greenroom.reader.posterior import Posterior as Posterior
     from greenroom.reader.posterior import who as who
     from greenroom.reader.session import read as read
+    from greenroom.studies.archetypes.stages import ArchetypesResult as ArchetypesResult
+    from greenroom.studies.archetypes.stages import find_archetypes as find_archetypes
+    from greenroom.studies.behavioural_map.stages import BehaviourResult as BehaviourResult
+    from greenroom.studies.behavioural_map.stages import map_behaviour as map_behaviour
+    from greenroom.studies.drift.stages import DriftResult as DriftResult
+    from greenroom.studies.drift.stages import measure_drift as measure_drift
+    from greenroom.studies.frontier.stages import FrontierResult as FrontierResult
+    from greenroom.studies.frontier.stages import measure_frontier as measure_frontier
+    from greenroom.studies.selftalk.stages import SelfTalkResult as SelfTalkResult
+    from greenroom.studies.selftalk.stages import measure_selftalk as measure_selftalk
     from greenroom.subject import Reply as Reply
     from greenroom.subject import Subject as Subject
     from greenroom.subject import load as load
 
 # Where each public name lives. The block above says the same to editors; a test holds the two together.
 HOMES = {
-    "greenroom.auditing.archetypes": ("ArchetypesResult", "find_archetypes"),
+    "greenroom.studies.archetypes.stages": ("ArchetypesResult", "find_archetypes"),
     "greenroom.auditing.audit": ("AuditResult", "audit"),
-    "greenroom.auditing.behaviour": ("BehaviourResult", "map_behaviour"),
-    "greenroom.auditing.drift": ("DriftResult", "measure_drift"),
-    "greenroom.auditing.selftalk": ("SelfTalkResult", "measure_selftalk"),
+    "greenroom.studies.behavioural_map.stages": ("BehaviourResult", "map_behaviour"),
+    "greenroom.studies.drift.stages": ("DriftResult", "measure_drift"),
+    "greenroom.studies.selftalk.stages": ("SelfTalkResult", "measure_selftalk"),
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),
-    "greenroom.frontier.measure": ("FrontierResult", "measure_frontier"),
+    "greenroom.studies.frontier.stages": ("FrontierResult", "measure_frontier"),
     "greenroom.reader.monitor": ("Monitor",),
     "greenroom.reader.posterior": ("Posterior", "who"),
     "greenroom.reader.session": ("read",),

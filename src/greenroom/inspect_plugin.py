@@ -5,13 +5,13 @@ Loading this imports no torch; that happens when a model is created.
 
 from __future__ import annotations
 
-from greenroom.evals.costly_sacrifice import costly_sacrifice
-from greenroom.evals.drift import drift
-from greenroom.evals.prompt_drift import prompt_drift
-from greenroom.evals.self_concept import self_concept
-from greenroom.evals.selftalk import selftalk
-from greenroom.evals.sycophancy_loop import sycophancy_loop
 from greenroom.provider import GreenroomAPI
+from greenroom.studies.costly_sacrifice.eval import costly_sacrifice
+from greenroom.studies.drift.design import drift
+from greenroom.studies.prompt_drift.eval import prompt_drift
+from greenroom.studies.self_concept.eval import self_concept
+from greenroom.studies.selftalk.design import selftalk
+from greenroom.studies.sycophancy_loop.eval import sycophancy_loop
 
 __all__ = [
     "GreenroomAPI",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenroom.auditing.studies import STUDIES, studied
-from greenroom.runs.kept import bring
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
+from greenroom.runs.shared_results import bring
+from greenroom.studies.nested import STUDIES, studied
 
 if TYPE_CHECKING:
     from greenroom.directions import Direction
@@ -134,8 +134,8 @@ def audit(
 
 def _concluded(run: Run, head: dict[str, Any]) -> dict[str, Any]:
     """The measures, the summary and the page, all from what the stages stored."""
-    from greenroom.auditing.report import write_report
     from greenroom.auditing.summary import measure_table, summarised
+    from greenroom.report.page import write_report
     from greenroom.runs.tables import write_table
     from greenroom.store import write_json
 
@@ -268,8 +268,8 @@ class _Stages:
     def traits(self) -> StageResult:
         from safetensors.torch import load_file
 
-        from greenroom.auditing.profile import profile
         from greenroom.personas import library
+        from greenroom.studies.trait_profile.stages import profile
 
         traits = library.traits()[: self.size.traits]
         table, measures = profile(
@@ -279,8 +279,8 @@ class _Stages:
         return StageResult({"traits": table}, {"measures": [_measure_row(measure) for measure in measures]})
 
     def hold(self) -> StageResult:
-        from greenroom.auditing.hold import hold
         from greenroom.personas import library
+        from greenroom.studies.hold.stages import hold
 
         axis = self.axis()
         found = hold(
@@ -290,12 +290,12 @@ class _Stages:
         return StageResult({"hold": found.hold, "hold_effects": found.effects, "hold_replies": found.replies})
 
     def sacrifice(self) -> StageResult:
-        from greenroom import evals
-        from greenroom.evals import costly_sacrifice
+        from greenroom.asking import inspect
         from greenroom.provider import model_for
+        from greenroom.studies.costly_sacrifice import eval as costly_sacrifice
 
         task = costly_sacrifice.costly_sacrifice(situations=self.size.situations, seed=self.seed)
-        log = evals.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
+        log = inspect.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
         frame = costly_sacrifice.rows(log)
         found = costly_sacrifice.findings(frame)
         return StageResult(
@@ -307,12 +307,12 @@ class _Stages:
         )
 
     def self_concept(self) -> StageResult:
-        from greenroom import evals
-        from greenroom.evals import self_concept
+        from greenroom.asking import inspect
         from greenroom.provider import model_for
+        from greenroom.studies.self_concept import eval as self_concept
 
         task = self_concept.self_concept(questions=self.size.questions, seed=self.seed)
-        log = evals.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
+        log = inspect.run(task, model_for(self.subject, seed=self.seed), self.run.path / "logs")
         frame = self_concept.rows(log)
         found = self_concept.findings(frame)
         return StageResult(

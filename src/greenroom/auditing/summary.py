@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.auditing.hold import stimuli
-from greenroom.auditing.sentences import band, listed, said, sentences
 from greenroom.directions.axis import DEFAULT
 from greenroom.measures import Measure
 from greenroom.measures.validity import Check, Validity
 from greenroom.runs.run import Run
+from greenroom.studies.hold.stages import stimuli
+from greenroom.studies.sentences import band, listed, said, sentences
 
 # The gate of definitions.md on held-out roles that are not everyday.
 GATE = 0.95

@@ -41,8 +41,8 @@ def archetypes(
       greenroom archetypes path/to/model --questions 18 --out runs/archetypes
       greenroom archetypes --json
     """
-    from greenroom.auditing.archetypes import find_archetypes
     from greenroom.runs.progress import terminal_progress
+    from greenroom.studies.archetypes.stages import find_archetypes
 
     result = find_archetypes(
         model=model,

@@ -88,8 +88,8 @@ def drift(
       greenroom drift path/to/model --domains coding,roleplay --arms topic,cap --conversations 5
       greenroom drift logs/drift.eval --json     read what inspect eval greenroom/drift left
     """
-    from greenroom.auditing.drift import measure_drift
     from greenroom.runs.progress import terminal_progress
+    from greenroom.studies.drift.stages import measure_drift
 
     result = measure_drift(
         model=model,

@@ -82,10 +82,10 @@ def frontier(
       greenroom frontier smollm2 -d assistant --budget 3% --strengths=-4,-2,2,4
       greenroom frontier path/to/model -d my.safetensors --floors "" --json
     """
-    from greenroom.frontier.measure import measure_frontier
-    from greenroom.frontier.settings import FLOORS, STRENGTHS
-    from greenroom.frontier.words import rows_shown
     from greenroom.runs.progress import terminal_progress
+    from greenroom.studies.frontier.settings import FLOORS, STRENGTHS
+    from greenroom.studies.frontier.stages import measure_frontier
+    from greenroom.studies.frontier.words import rows_shown
 
     result = measure_frontier(
         model=model,

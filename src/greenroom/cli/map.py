@@ -58,7 +58,7 @@ def map_roles(
         "adapter": adapter, "progress": terminal_progress(plain=plain),
     }  # fmt: skip
     if behaviour:
-        from greenroom.auditing.behaviour import map_behaviour
+        from greenroom.studies.behavioural_map.stages import map_behaviour
 
         if quick:
             roles, questions = roles or 8, questions or 3

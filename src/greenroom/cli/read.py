@@ -134,7 +134,7 @@ def _records(
     if out is None:
         yield from map(record_of, read_stream(reader, transcripts, limits))
         return
-    from greenroom.auditing.reading_page import write_page
+    from greenroom.reader.page import write_page
 
     with open_reading_run(out, reader, limits, terminal_progress(plain=plain)) as session:
         session.go(transcripts)

@@ -37,13 +37,13 @@ def _writer(kind: str) -> Callable[[Path], Path]:
     if kind in ("who", "read-validation"):
         raise typer.BadParameter(f"a run of kind {kind} has no page; its figures are in summary.json")
     if kind == "drift":
-        from greenroom.auditing.dynamics_page import write_drift_page as write
+        from greenroom.studies.dynamics_page import write_drift_page as write
     elif kind == "selftalk":
-        from greenroom.auditing.dynamics_page import write_selftalk_page as write
+        from greenroom.studies.dynamics_page import write_selftalk_page as write
     elif kind == "frontier":
-        from greenroom.frontier.page import write_page as write
+        from greenroom.studies.frontier.page import write_page as write
     elif kind == "read":
-        from greenroom.auditing.reading_page import write_page as write
+        from greenroom.reader.page import write_page as write
     else:
-        from greenroom.auditing.report import write_report as write
+        from greenroom.report.page import write_report as write
     return write

@@ -64,8 +64,8 @@ def selftalk(
       greenroom selftalk path/to/model --openings 12 --repeats 3 --messages 24
       greenroom selftalk logs/selftalk.eval --json     read what inspect eval greenroom/selftalk left
     """
-    from greenroom.auditing.selftalk import measure_selftalk
     from greenroom.runs.progress import terminal_progress
+    from greenroom.studies.selftalk.stages import measure_selftalk
 
     result = measure_selftalk(
         model=model,

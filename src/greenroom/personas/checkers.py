@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from greenroom.errors import LibraryError
 from greenroom.personas.library import FOLDER
-from greenroom.personas.reading import read_yaml
+from greenroom.personas.yaml_entries import read_yaml
 
 Checker = Callable[[str], float]
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from greenroom.errors import LibraryError
 from greenroom.personas.library import FOLDER
 from greenroom.personas.persona import Trait
-from greenroom.personas.reading import read_yaml
+from greenroom.personas.yaml_entries import read_yaml
 from greenroom.store import write_text
 
 AUTHOR_PAIRS, AUTHOR_QUESTIONS = 6, 20

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from greenroom.errors import LibraryError
 from greenroom.personas.persona import Context, DefaultCharacter, Entry, Question, Role, Trait
-from greenroom.personas.reading import near, read_entries, read_yaml, validated
+from greenroom.personas.yaml_entries import near, read_entries, read_yaml, validated
 
 FOLDER = Path(__file__).parent / "library"
 

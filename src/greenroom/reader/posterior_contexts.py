@@ -14,7 +14,7 @@ from greenroom.errors import LibraryError
 from greenroom.measures.intervals import Array
 from greenroom.personas import library
 from greenroom.personas.persona import Agentic, Entry, Text, Texts
-from greenroom.personas.reading import near, read_entries, read_yaml
+from greenroom.personas.yaml_entries import near, read_entries, read_yaml
 
 ASSISTANT = "assistant"
 WORDS = ("all", "roles")

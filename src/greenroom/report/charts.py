@@ -1,0 +1,149 @@
+"""The pieces that every Plotly figure of the report is made of, as plain dictionaries.
+
+Colours are CSS variables ("var(--teal)"); report.js replaces them by the theme's values when it draws, and draws
+again when the theme is switched. Teal, stone and rust are kept for places on the assistant axis; all else is ink.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from greenroom.report.format import snippet
+
+INK, QUIET, RULE, STONE, CLEAR = (f"var(--{name})" for name in ("ink", "quiet", "rule", "stone", "clear"))
+AXIS_SCALE = [[0.0, "var(--rust)"], [0.5, STONE], [1.0, "var(--teal)"]]
+Spec = dict[str, Any]
+
+
+def layout(
+    *, x: Spec, y: Spec, notes: Sequence[Spec] = (), shapes: Sequence[Spec] = (), margin: Spec | None = None
+) -> Spec:
+    axis = {"color": QUIET, "gridcolor": RULE, "linecolor": RULE, "ticks": "", "fixedrange": True, "automargin": False}
+    return {
+        "autosize": True,
+        "showlegend": False,
+        "hovermode": "closest",
+        "dragmode": False,
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "margin": margin or {"l": 48, "r": 16, "t": 8, "b": 38},
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": INK},
+        "hoverlabel": {
+            "bgcolor": "var(--raised)",
+            "bordercolor": QUIET,
+            "align": "left",
+            "font": {"color": INK, "size": 12},
+        },
+        "xaxis": {**axis, **x, "title": {"standoff": 8, "font": {"size": 12, "color": QUIET}, **x.get("title", {})}},
+        "yaxis": {**axis, **y, "title": {"standoff": 6, "font": {"size": 12, "color": QUIET}, **y.get("title", {})}},
+        "annotations": list(notes),
+        "shapes": list(shapes),
+    }
+
+
+def line(x: Any, y: Any, *, color: str, width: float, dash: str = "solid") -> Spec:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(map(float, x)),
+        "y": list(map(float, y)),
+        "hoverinfo": "skip",
+        "line": {"color": color, "width": width, "dash": dash},
+    }
+
+
+def band(x: Sequence[float], low: Sequence[float], high: Sequence[float], color: str) -> Spec:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*x, *reversed(x)],
+        "y": [*high, *reversed(low)],
+        "fill": "toself",
+        "fillcolor": color,
+        "line": {"width": 0, "color": CLEAR},
+        "hoverinfo": "skip",
+    }
+
+
+def points(
+    x: Sequence[float],
+    y: Sequence[float],
+    low: Sequence[float | None],
+    high: Sequence[float | None],
+    *,
+    filled: bool,
+    hover: str,
+    custom: list[list[Any]] | None = None,
+) -> Spec:
+    """Dots with their intervals; an open bound is drawn to the edge of the figure's range of 0 to 1."""
+    up = [(1.0 if bound is None else bound) - value for value, bound in zip(y, high, strict=True)]
+    down = [value - (0.0 if bound is None else bound) for value, bound in zip(y, low, strict=True)]
+    marker = {"size": 7, "color": INK if filled else "var(--paper)", "line": {"color": INK, "width": 1.5}}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(x),
+        "y": list(y),
+        "marker": marker,
+        "customdata": custom,
+        "hovertemplate": hover,
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": up,
+            "arrayminus": down,
+            "color": INK,
+            "thickness": 1.2,
+            "width": 0,
+        },
+    }
+
+
+def note(x: float, y: float, text: str, *, anchor: str, shift: float = 0, x_shift: float = 0) -> Spec:
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "showarrow": False,
+        "xanchor": anchor,
+        "yanchor": "middle",
+        "yshift": shift,
+        "xshift": x_shift,
+        "font": {"size": 12, "color": QUIET},
+    }
+
+
+def level(
+    y: float, *, dash: str = "solid", width: float = 1, color: str = QUIET, span: tuple[float, float] | None = None
+) -> Spec:
+    """A line across at y, over the whole figure or from one x to another."""
+    return {
+        "type": "line",
+        "xref": "x" if span else "paper",
+        "x0": span[0] if span else 0,
+        "x1": span[1] if span else 1,
+        "y0": y,
+        "y1": y,
+        "layer": "below",
+        "line": {"color": color, "width": width, "dash": dash},
+    }
+
+
+def end_notes(x: float, ends: Sequence[tuple[float, str]], scale: float, x_shift: float = 8) -> list[Spec]:
+    """Names at the right end of lines, lifted where they would overlap. ends: (y, name); scale: pixels a unit."""
+    notes: list[Spec] = []
+    floor = -np.inf
+    for y, name in sorted(ends):
+        floor = max(y * scale, floor + 14)
+        notes.append(note(x, y, name, anchor="left", shift=floor - y * scale, x_shift=x_shift))
+    return notes
+
+
+def wrapped(text: str, width: int = 52) -> str:
+    """A reply's beginning in lines, escaped for Plotly's hover text."""
+    return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(snippet(text), width))
