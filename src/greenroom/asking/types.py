@@ -225,7 +225,11 @@ def answers_frame(rows: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> 
     """Rows as a frame with the columns of `ANSWERS`, the factors' own after `split`."""
     before = ("part", "case", "item", "cluster", "split")
     kinds = {name: _dtype([row.get(name) for row in rows]) for name in factors}
-    schema = {**{name: ANSWERS[name] for name in before}, **kinds, **{k: v for k, v in ANSWERS.items() if k not in before}}
+    schema = {
+        **{name: ANSWERS[name] for name in before},
+        **kinds,
+        **{k: v for k, v in ANSWERS.items() if k not in before},
+    }
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 

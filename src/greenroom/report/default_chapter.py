@@ -23,8 +23,19 @@ def default_chapter(results: Results) -> Chapter:
         title=own["title"], primary=label, estimate=between(first), reason=first["reason"] if first else ""
     )
     table = measures.select("name", "paradigm", "estimate", "low", "high", "n", "grade", "reason")
-    columns = {"name": None, "paradigm": None, "estimate": 2, "low": 2, "high": 2, "n": 0, "grade": None, "reason": None}
-    exhibit = Exhibit(text["caption"], rows=(_figure(results, rows),), kind="rows", table=table_of(table, columns, results))
+    columns = {
+        "name": None,
+        "paradigm": None,
+        "estimate": 2,
+        "low": 2,
+        "high": 2,
+        "n": 0,
+        "grade": None,
+        "reason": None,
+    }
+    exhibit = Exhibit(
+        text["caption"], rows=(_figure(results, rows),), kind="rows", table=table_of(table, columns, results)
+    )
     answers = results.table("answers")
     notes = [missing(answers), text["not_shown"].format(text=own["not_shown"]) if own.get("not_shown") else ""]
     return Chapter(
@@ -55,7 +66,9 @@ def _figure(results: Results, rows: list[dict[str, object]]) -> Rows:
         )  # fmt: skip
     listing = "; ".join(f"{line.label} {line.value or VOID}" for line in lines)
     ends = interval(low, high)
-    ticks = tuple((place(value) or 0.0, shown) for value, shown in ((low, ends["low"]), (0.0, number(0.0)), (high, ends["high"])))
+    ticks = tuple(
+        (place(value) or 0.0, shown) for value, shown in ((low, ends["low"]), (0.0, number(0.0)), (high, ends["high"]))
+    )
     return Rows(id=f"{results.name}-measures".replace("_", "-"), alt=words()["default_chapter"]["alt"].format(list=listing),
                 rows=tuple(lines), ticks=tuple(dict(ticks).items()))  # fmt: skip
 

@@ -193,4 +193,3 @@ def _options(asked: dict[str, Any]) -> Iterator[str]:
         yield f"--{name}"
         if value is not True:
             yield str(value)
-
