@@ -122,6 +122,7 @@ class Validity:
 # The columns of a table of measures, as Polars takes them (`pl.DataFrame(rows, schema=MEASURE_SCHEMA)`): a column in which
 # nothing is known has the same type in every run.
 MEASURE_SCHEMA: dict[str, type] = {
+    "part": str,
     "name": str,
     "primary": bool,
     "paradigm": str,
@@ -146,7 +147,8 @@ class Measure:
     """An estimate with interval, number of cases and validity. A void measure holds no result: its estimate, interval and
     p are None.
 
-    paradigm: how the answers were elicited; unit: of the estimate, its interval, delta and reach; split: the items asked
+    part: "" for a measure that stands by itself, else the series of points that it belongs to ("by_turn"), whose names are
+    levels joined by "/". paradigm: how the answers were elicited; unit: of the estimate, its interval, delta and reach; split: the items asked
     ("explore", "confirm"); primary: whether it is its study's one primary. p: unadjusted; delta: the largest effect that
     counts as none; reach: the effect of the positive control; outcome: what follows. None where there is none.
     """
@@ -158,6 +160,7 @@ class Measure:
     n: int
     validity: Validity
     _: KW_ONLY
+    part: str = ""
     paradigm: str | None = None
     unit: str | None = None
     split: str | None = None
