@@ -30,8 +30,6 @@ AXIS = "directions/assistant_axis.safetensors"
 RAW_AXIS = "directions/assistant_axis_uncalibrated.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
 ROLLOUT_TOKENS = "directions/rollout_tokens.safetensors"
-# Replies to every third question are re-read cold: enough for the AUC beside the hot one, at a third of the time.
-COLD_EVERY = 3
 
 
 @dataclass(frozen=True)
@@ -161,72 +159,29 @@ class _Stages:
 
     def map(self) -> StageResult:
         """Roles and the default character answer; axis, block and held-out AUC; a third re-read cold."""
-        import polars as pl
+        from greenroom.directions.persona_map import map_personas
 
-        from greenroom.directions.axis import DEFAULT, cold_reading, draft_axis, perform, validate_axis
-        from greenroom.directions.floors import rollout_token_projections
-        from greenroom.directions.persona_space import persona_space
-
-        cast = self._cast()
-        performance = perform(self.subject, cast, seed=self.seed, progress=self._share(0.0, 0.9))
-        validation = validate_axis(performance, cast, seed=self.seed)
-        axis = draft_axis(self.subject, performance, cast, validation, seed=self.seed)
-        reading = cold_reading(self.subject, performance, axis, every=COLD_EVERY, progress=self._share(0.9, 1.0))
-        floor_replies = self.size.calibration_replies // 4
-        tokens = rollout_token_projections(
-            self.subject, axis.vectors, performance.rollouts, replies=floor_replies, seed=self.seed
-        )
-        index = performance.layers.index(axis.layer)
-        present = list(dict.fromkeys(performance.frame["role"].to_list()))
-        names = [name for name in present if name != DEFAULT]
-        vectors = performance.means([DEFAULT, *names])
-        roles = vectors[index, 1:]
-        space = persona_space(roles, vectors[index, 0])
-        spots = space.coordinates(vectors[index])[:, :3].tolist()
-        kinds = dict(zip(performance.frame["role"], performance.frame["kind"], strict=True))
-        replies = performance.rollouts.replies
-        rollouts = performance.frame.with_columns(
-            pl.Series("reply", [reply.text for reply in replies]),
-            pl.Series("finish", [reply.finish for reply in replies]),
-            pl.Series("projection_hot", axis.projection(performance.values[index]).tolist()),
-            pl.Series("projection_cold", reading.projections, nan_to_null=True),
-        )
-        layers = pl.DataFrame(
-            {"layer": list(validation.layers), "auc_selection": validation.selection_auc, "auc_se": validation.selection_se,
-             "chosen": [layer == validation.layer for layer in validation.layers]}
+        found = map_personas(
+            self.subject, self._cast(), floor_replies=self.size.calibration_replies // 4, seed=self.seed,
+            progress=self.run.advance,
         )  # fmt: skip
-        places = pl.DataFrame(
-            [{"role": name, "kind": kinds[name], "pc1": spot[0], "pc2": spot[1], "pc3": spot[2]}
-             for name, spot in zip([DEFAULT, *names], [(*spot, 0.0, 0.0, 0.0)[:3] for spot in spots], strict=True)]
-        )  # fmt: skip
-        components = pl.DataFrame(
-            {"component": list(range(1, len(space.explained) + 1)), "explained_variance": space.explained}
-        )
-        aucs = pl.DataFrame({"role": list(validation.role_auc), "auc": list(validation.role_auc.values())})
-        results = {
-            "axis_auc": validation.auc.estimate, "axis_auc_low": validation.auc.low, "axis_auc_high": validation.auc.high,
-            "axis_auc_all_roles": validation.auc_all.estimate, "axis_auc_all_roles_low": validation.auc_all.low,
-            "axis_auc_all_roles_high": validation.auc_all.high, "axis_auc_split_sd": validation.split_sd,
-            "axis_auc_null_p95": validation.null_p95, "axis_layer": validation.layer, "auc_hot": reading.hot_auc,
-            "auc_cold": reading.cold_auc, "empty_replies": performance.rollouts.empty, "n_roles": len(names),
-        }  # fmt: skip
 
         def save_vectors(path: Path) -> None:
             from safetensors.torch import save_file
 
-            tensors = {name: vectors[:, row].contiguous() for row, name in enumerate([DEFAULT, *names])}
-            save_file(tensors, path)
+            save_file({name: vectors.contiguous() for name, vectors in found.role_vectors.items()}, path)
 
         def save_tokens(path: Path) -> None:
             from safetensors.numpy import save_file
 
-            save_file({str(layer): values for layer, values in tokens.items()}, path)
+            save_file({str(layer): values for layer, values in found.floor_tokens.items()}, path)
 
         return StageResult(
-            {"rollouts": rollouts, "layers": layers, "places": places, "components": components, "role_auc": aucs},
-            results,
-            {RAW_AXIS: axis.save, ROLE_VECTORS: save_vectors, ROLLOUT_TOKENS: save_tokens},
-        )
+            {"rollouts": found.replies, "layers": found.layers, "places": found.places,
+             "components": found.components, "role_auc": found.role_auc},
+            found.numbers,
+            {RAW_AXIS: found.axis.save, ROLE_VECTORS: save_vectors, ROLLOUT_TOKENS: save_tokens},
+        )  # fmt: skip
 
     def calibration(self) -> StageResult:
         """Default replies of exactly 64 tokens give the axis its scale; the map's tables follow."""
@@ -235,7 +190,7 @@ class _Stages:
 
         from greenroom.directions.axis import DEFAULT, calibrated
         from greenroom.directions.direction import Direction
-        from greenroom.measures.intervals import bootstrap_mean
+        from greenroom.directions.persona_map import along_axis, places_along_axis
 
         raw = Direction.load(self.run.path / RAW_AXIS, self.subject)
         rollouts = self.run.table("rollouts")
@@ -245,25 +200,10 @@ class _Stages:
             self.subject, raw, default, replies=self.size.calibration_replies, seed=self.seed, rollout_tokens=tokens,
             progress=self.run.advance,
         )  # fmt: skip
-        scale = axis.scale()
-        in_sd = {f"axis_sd{end}": (pl.col(f"projection_{reading}") - scale.reply_mean) / scale.reply_sd
-                 for end, reading in (("", "hot"), ("_cold", "cold"))}  # fmt: skip
-        replies = rollouts.with_columns(**in_sd).drop("projection_hot", "projection_cold")
-        rows = []
-        for place in self.run.table("places").to_dicts():
-            own = replies.filter(pl.col("role") == place["role"])
-            found = bootstrap_mean(own["axis_sd"].to_numpy(), own["question"].to_list(), seed=self.seed)
-            rows.append(
-                {
-                    **place,
-                    "axis_sd": found.estimate,
-                    "axis_sd_low": found.low,
-                    "axis_sd_high": found.high,
-                    "n_replies": own.height,
-                }
-            )
+        scale, replies = axis.scale(), along_axis(axis, rollouts)
+        places = places_along_axis(self.run.table("places"), replies, seed=self.seed)
         results = {"replies": scale.n_replies, "tokens": scale.reply_tokens, "reply_sd": scale.reply_sd}
-        return StageResult({"persona_map": pl.DataFrame(rows), "replies": replies}, results, {AXIS: axis.save})
+        return StageResult({"persona_map": places, "replies": replies}, results, {AXIS: axis.save})
 
     def traits(self) -> StageResult:
         from safetensors.torch import load_file
@@ -329,10 +269,6 @@ class _Stages:
         from greenroom.directions.direction import Direction
 
         return Direction.load(self.run.path / AXIS, self.subject)
-
-    def _share(self, start: float, end: float) -> Callable[[int, int], None]:
-        """Progress of one part of a stage, as its share of the whole stage, in thousandths."""
-        return lambda done, total: self.run.advance(round(1000 * (start + (end - start) * done / max(1, total))), 1000)
 
 
 def _measure_row(measure: Any) -> dict[str, Any]:
