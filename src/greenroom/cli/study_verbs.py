@@ -59,9 +59,9 @@ def ways() -> dict[str, list[Way]]:
 
 def verb(name: str) -> Callable[..., None]:
     """The function that typer makes the verb of. Imports its studies' doors."""
-    from greenroom.studies import study
+    from greenroom.studies import study_named
 
-    studies = {way.option: study(way.study) for way in ways()[name]}
+    studies = {way.option: study_named(way.study) for way in ways()[name]}
     default = studies.get("") or next(iter(studies.values()))
     reads = getattr(import_module(f"greenroom.studies.{default.name}"), "read_log", None)
 
