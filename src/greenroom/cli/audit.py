@@ -19,9 +19,9 @@ def audit(
         typer.Option("--full", help="Also the studies that take longer: half an hour on two cores."),
     ] = False,
 ) -> None:
-    """Measure which character a model plays and how firmly: the main studies, one report.
+    """Measure which character a model plays, and how firmly.
 
-    Maps it among other characters, presses it, tests what it gives up, asks what it takes itself for. Writes tables,
+    The main studies in one report: maps it among other characters, presses it, tests what it gives up, asks what it takes itself for. Writes tables,
     a summary and report.html. Studies that take longer are shown when they were run before on these weights, or with
     --full. Interrupted, it goes on where it stopped when the same command is run again.
 

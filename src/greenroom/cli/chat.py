@@ -39,8 +39,9 @@ def chat(
     seed: options.Seed = 0,
     plain: options.Plain = False,
 ) -> None:
-    """Talk to a model, steered or not, and see where each reply lies on the assistant axis.
+    """Talk to a model, steered or not, and see where each reply lies.
 
+    After each reply a meter shows its place on the assistant axis.
     /help lists what can be done while talking. In a pipe every line of the input is one message or command, and the
     first that goes wrong ends the chat.
 

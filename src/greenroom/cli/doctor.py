@@ -13,9 +13,9 @@ from greenroom.cli.show import print_json
 
 @options.on_model(None, help="Also load this model and self-test how it is read and steered.")
 def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None:
-    """Check that this machine has what is needed; with MODEL, self-test activation capture and steering.
+    """Check this machine, or self-test activation capture and steering.
 
-    Says how to mend what is missing; exit code 1 when something is.
+    With MODEL, loads it and tests that activations are read and changed as meant. Says how to mend what is missing; exit code 1 when something is.
 
     \b
     Examples:

@@ -33,7 +33,12 @@ def whole_number(given: str | int) -> int:
     return int(given)
 
 
-MODEL_HELP = "A folder, a Hub id, a .gguf file, or smollm2."
+def model_help(*others: str) -> str:
+    """What MODEL may be."""
+    *names, last = ("A folder", "a Hub id", "a .gguf file", "smollm2", *others)
+    return f"{', '.join(names)}, or {last}."
+
+
 Seed = Annotated[int, typer.Option(parser=whole_number, metavar="N", help="Seed of everything random.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Ask less: sooner done, wider intervals.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines: no colours, no redrawing.")]
@@ -107,14 +112,13 @@ class Run:
             typer.echo(str(result))
 
 
-def on_model(default: Any = "smollm2", *, help: str = MODEL_HELP, option: bool = False) -> Callable[[Verb], Verb]:
+def on_model(default: Any = "smollm2", *, help: str | None = None, option: bool = False) -> Callable[[Verb], Verb]:
     """Adds MODEL (with `option`: --model), --adapter, --device, --dtype and --template; gives the verb `model: Model`.
 
     default: inspect.Parameter.empty where MODEL must be given; None where there may be none, and then `model` is None.
     """
-    kind = typer.Option("--model", metavar="MODEL", help=help) if option else typer.Argument(metavar="MODEL", help=help)
-    if default is None:
-        kind.show_default = False
+    how: dict[str, Any] = {"metavar": "MODEL", "help": help or model_help(), "show_default": default is not None}
+    kind = typer.Option("--model", **how) if option else typer.Argument(**how)
     here = _parameter("model", Annotated[str | None if default is None else str, kind], default)
     last = [
         _parameter("device", Device, "auto"),

@@ -80,13 +80,15 @@ def verb(name: str) -> Callable[..., None]:
     own = [_field(name, one, letters) for name, one, letters in _fields(name, studies)]
     flags = [_flag(way) for way in ways()[name] if way.option]
     read = [] if reads is None else [_option("reader", str, "smollm2", "The small model that reads a log.", "MODEL")]
-    kept = [one for one in inspect.signature(measure, eval_str=True).parameters.values() if one.name in ("model", "run")]
+    kept = [
+        one for one in inspect.signature(measure, eval_str=True).parameters.values() if one.name in ("model", "run")
+    ]
     measure.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in kept] + flags + own + read
     )
     measure.__doc__ = _doc([way.words for way in ways()[name]])
-    help = options.MODEL_HELP if reads is None else f"{options.MODEL_HELP[:-1]}, or a log of greenroom/{default.name}."
-    return options.on_model(help=help)(options.as_run(measure))
+    logs = [] if reads is None else [f"a log of greenroom/{default.name}"]
+    return options.on_model(help=options.model_help(*logs))(options.as_run(measure))
 
 
 def line(name: str) -> str:
@@ -189,7 +191,10 @@ def _metavar(annotation: Any) -> str:
         return "LIST"
     if "Literal" in text:
         return "|".join(str(one) for one in getattr(annotation, "__args__", ()))
-    return next((shown for part, shown in (("str", "TEXT"), ("Path", "FILE"), ("float", "X"), ("int", "N")) if part in text), "TEXT")
+    return next(
+        (shown for part, shown in (("str", "TEXT"), ("Path", "FILE"), ("float", "X"), ("int", "N")) if part in text),
+        "TEXT",
+    )
 
 
 def _is_list(size: type, name: str) -> bool:

@@ -60,7 +60,7 @@ def trait(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build or show a trait vector of a model, with how well it tells the trait's poles apart.
+    """Build a trait's direction, and test how well it tells the poles apart.
 
     The vector is stored for these weights, and known by its name wherever a direction is asked for.
 
