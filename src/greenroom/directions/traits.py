@@ -42,11 +42,8 @@ from greenroom.directions.poles import (
 )
 from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
 from greenroom.directions.rulers import ruler_of, store_ruler
-<<<<<<< HEAD
 from greenroom.directions.scorers import checker_of
-=======
 from greenroom.directions.stored import store, stored
->>>>>>> directions
 from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Interval
 from greenroom.personas import Trait, library
@@ -157,13 +154,9 @@ def build(
     }
     reread = [read_cold(subject, poles.part(held_out=True)) for poles in all_poles]
     cold = {
-<<<<<<< HEAD
         trait.name: ruler_of(poles)
         for trait, poles in zip(traits, reread, strict=True)
-        if rulers and checker_of(trait.name) is None
-=======
-        trait.name: ruler_of(poles) for trait, poles in zip(traits, reread, strict=True) if checker(trait.name) is None
->>>>>>> directions
+        if checker_of(trait.name) is None
     }
     vectors |= {f"{name} ruler": {ruler.layer: ruler.vector} for name, ruler in cold.items()}
     tokens = default_token_projections(subject, vectors, default_prompts(seed), seed=seed, progress=progress)
