@@ -36,6 +36,15 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return made(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], names, 1)
+            ctx.fail(f"No such command {args[0]!r}{f'; did you mean {near[0]}?' if near else ''}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for group, names in grouped().items():
             with formatter.section(group):
