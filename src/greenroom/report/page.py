@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shlex
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,15 @@ def _methods(results: Results, parts: list[Chapter]) -> list[str]:
     return studies if _kind(results) in text["chapters"] else [*text["paragraphs"], *studies]
 
 
-def environment() -> jinja2.Environment:
-    """Templates of templates/, escaped; the filter `rich` sets **strong** words."""
+def environment(*folders: Traversable) -> jinja2.Environment:
+    """Templates of templates/ and of further folders, escaped; the filter `rich` sets **strong** words."""
+
+    def text_of(name: str) -> str | None:
+        files = [folder / name for folder in (TEMPLATES, *folders)]
+        return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), None)
+
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(text_of),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
