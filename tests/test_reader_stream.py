@@ -171,7 +171,7 @@ def test_out_writes_tables_and_a_page_and_prints_the_same(here: dict[str, Path],
     assert (code, again_code) == (0, 0)
     assert out == alone == again
     assert sorted(path.name for path in Path("run").iterdir()) == [
-        "readings.jsonl", "report.html", "results", "run.json", "summary.json", "tables",
+        "readings.jsonl", "report.html", "results.json", "run.json", "summary.json", "tables",
     ]  # fmt: skip
     assert sorted(path.name for path in Path("run/tables").iterdir()) == ["conversations.parquet", "turns.parquet"]
     _, table, _ = called(capsys, *arguments, "--out", "run")
