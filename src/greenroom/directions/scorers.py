@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from greenroom.conversation import Conversation
+from greenroom.directions.cold import cold_places
 from greenroom.directions.direction import Direction
 from greenroom.directions.poles import wording
 from greenroom.directions.rulers import build_ruler, store_ruler, stored_ruler
@@ -67,15 +68,9 @@ class ColdScorer:
     kind: Kind = "cold_projection"
 
     def __call__(self, conversations: Sequence[Conversation], replies: Sequence[str]) -> np.ndarray:
-        scores = np.full(len(replies), np.nan)
+        asked = [_last_question(conversation) for conversation in conversations]
         ids = [self.subject.chat.continuation(reply) if reply else [] for reply in replies]
-        rows = [index for index, tokens in enumerate(ids) if tokens]
-        if not rows:
-            return scores
-        asked = [_last_question(conversations[index]) for index in rows]
-        captured = self.subject.activations(asked, [self.ruler.layer], "reply", replies=[ids[index] for index in rows])
-        scores[rows] = self.ruler.sd(captured.values[0]).numpy()
-        return scores
+        return np.array(cold_places(self.subject, self.ruler, asked, ids), dtype=float)
 
 
 def checker_of(trait: str) -> Checker | None:
@@ -121,6 +116,6 @@ def _trait_of(scored: Direction | Trait | str) -> Trait | None:
     return names.get(str(scored.recipe.get("trait") or scored.recipe.get("means") or scored.name))
 
 
-def _last_question(conversation: Conversation) -> Conversation:
-    """The last user message alone: what a cold reading is read after."""
-    return [next(message for message in reversed(conversation) if message["role"] == "user")]
+def _last_question(conversation: Conversation) -> str:
+    """The last user message: what a cold reading is read after."""
+    return next(message["content"] for message in reversed(conversation) if message["role"] == "user")

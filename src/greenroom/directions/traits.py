@@ -34,14 +34,13 @@ from greenroom.directions.poles import (
     UNRELIABLE,
     Placement,
     Poles,
-    default_prompts,
     play_poles,
     pole_auc,
     read_at,
     read_cold,
     wording,
 )
-from greenroom.directions.rollouts import calibrations, default_token_projections, readable_layers
+from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
 from greenroom.directions.rulers import ruler_of, store_ruler
 from greenroom.directions.scorers import checker_of
 from greenroom.errors import DirectionError

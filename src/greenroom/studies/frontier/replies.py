@@ -9,6 +9,7 @@ import numpy as np
 
 from greenroom.conversation import Conversation, user
 from greenroom.directions import Direction
+from greenroom.directions.cold import cold_places
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer
 from greenroom.measures.coherence import degenerate, perplexity, repeated_share
@@ -102,21 +103,19 @@ def read_replies(
     ids, texts = replies["tokens"].to_list(), replies["reply"].to_list()
     written = [index for index, tokens in enumerate(ids) if tokens]
     surprise = np.full(len(ids), np.nan)
-    cold = np.full(len(ids), np.nan)
     scores = np.full(len(ids), np.nan)
     if written:
         asked, said = [conversations[index] for index in written], [ids[index] for index in written]
         surprise[written] = -np.array(subject.score(asked, said, progress=_part(progress, 0, 3)).total)
-        values = subject.activations(asked, [direction.layer], "reply", replies=said, progress=_part(progress, 1, 3))
-        cold[written] = direction.sd(values.values[0]).numpy()
         scores[written] = score(asked, [texts[index] for index in written])
+    cold = cold_places(subject, direction, replies["prompt"].to_list(), ids, _part(progress, 1, 3))
     if progress is not None:
         progress(3000, 3000)
     words, vocabulary = topic_words(direction), int(subject.network.config.vocab_size)
     lengths = np.array([len(tokens) for tokens in ids])
     return replies.with_columns(
         pl.Series("score", scores, nan_to_null=True),
-        pl.Series("projection_cold", cold, nan_to_null=True),
+        pl.Series("projection_cold", cold, dtype=pl.Float64),
         pl.Series("surprise", surprise, nan_to_null=True),
         pl.Series("n_tokens", lengths),
         pl.Series("repetition", [repeated_share(tokens) for tokens in ids], dtype=pl.Float64),
