@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from greenroom.directions.archetypes import Material, search
+from greenroom.directions.archetypes import ReplyVectors, search
 from greenroom.directions.portraits import portraits
 from greenroom.measures.mantel import mantel
 from greenroom.measures.scaling import scaled, turned
@@ -100,7 +100,7 @@ def _archetypes() -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     cells = [(role, f"q{number}") for role in codes for number in range(10)]
     values = np.stack([codes[role] @ manners + 1.1 * rng.normal(size=32) for role, _ in cells])
     role, question = (np.array(column) for column in zip(*cells, strict=True))
-    material = Material(values, role, question, named)
+    material = ReplyVectors(values, role, question, named)
     kinds = {**ROLES, "default": "default"}
     texts = [PLAN["replies"][kinds[name]] for name in role]
     asked = {f"q{number}": PLAN["questions"][number % 3] for number in range(10)}

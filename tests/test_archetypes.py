@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 from scipy import stats
 
-from greenroom.directions.archetypes import Found, Material, reproducible, search
+from greenroom.directions.archetypes import Archetypes, ReplyVectors, reproducible, search
 from greenroom.directions.portraits import portraits
 from greenroom.errors import GreenroomError
 from greenroom.measures.mixture import adjusted_rand, choose_count, fit_mixture
@@ -108,7 +108,7 @@ def test_an_atom_without_a_partner_is_marked() -> None:
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
-def planted(strength: float, noise: float = 1.0, seed: int = 0, manners: int = 3) -> Material:
+def planted(strength: float, noise: float = 1.0, seed: int = 0, manners: int = 3) -> ReplyVectors:
     """48 roles that mix planted manners, four Jungian ones and the default character, all on eight questions."""
     rng = np.random.default_rng(seed)
     atoms = np.linalg.qr(rng.normal(size=(HIDDEN, HIDDEN)))[0][:manners]
@@ -122,13 +122,13 @@ def planted(strength: float, noise: float = 1.0, seed: int = 0, manners: int = 3
         [codes[name] @ atoms + asked[question] + noise * rng.normal(size=HIDDEN) for name, question in cells]
     )
     role, question = (np.array(column) for column in zip(*cells, strict=True))
-    return Material(values, role, question, tuple(names))
+    return ReplyVectors(values, role, question, tuple(names))
 
 
 SIGNAL = 1 - 1 / 3  # of a squared strength: what three equally common manners leave without their mean
 
 
-def explainable(found: Found, strength: float, roles: int) -> tuple[float, float]:
+def explainable(found: Archetypes, strength: float, roles: int) -> tuple[float, float]:
     """Bounds of the share of variance explained of the other half of the questions, within three standard errors.
 
     At most all but the noise of that half; coded from noisy means, at most as much noise again for every factor.

@@ -14,16 +14,16 @@ from scipy.spatial.distance import pdist, squareform
 from greenroom.cli import main
 from greenroom.directions.behavioural_map import (
     Character,
-    behaviour_map,
+    behavioural_map,
+    bits_lost,
     compared,
-    lose,
     sample_replies,
     split_half,
     usual_characters,
     usual_questions,
 )
 from greenroom.directions.rollouts import instructed
-from greenroom.errors import GreenroomError
+from greenroom.errors import DirectionError, GreenroomError
 from greenroom.measures.mantel import mantel
 from greenroom.measures.scaling import classical, scaled, turned
 from greenroom.runs.shared_results import kept
@@ -138,7 +138,7 @@ def test_a_distance_is_what_the_definition_says(subject) -> None:
     questions = usual_questions(3)
     said = sample_replies(subject, CAST, questions, tokens=6, seed=1)
     assert {one.paraphrase for one in said if one.character == 0} == {0, 1, 2}
-    losses = lose(subject, CAST, questions, said)
+    losses = bits_lost(subject, CAST, questions, said)
     one = next(one for one in said if one.character == 0 and one.question == 1)
     row = losses.filter((pl.col("role") == "cat") & (pl.col("question") == questions[1].id))
     assert one.paraphrase == 1
@@ -169,7 +169,7 @@ def test_a_reply_is_never_read_under_the_wording_that_made_it(subject) -> None:
 
     questions = usual_questions(4)
     said = sample_replies(subject, CAST, questions, tokens=2, seed=2)
-    lose(Heard(), CAST, questions, said)  # type: ignore[arg-type]
+    bits_lost(Heard(), CAST, questions, said)  # type: ignore[arg-type]
     rows = iter(asked)
     for one in said:
         read = [next(rows)[0] for _ in range(len(CAST) + 1)]
@@ -184,7 +184,7 @@ def test_the_map_is_symmetrised_by_the_mean() -> None:
         {"role": one, "reader": other, "question": f"q{number}", "bits": float(ord(one) + 2 * ord(other) + number), "n_tokens": 4}
         for one in names for other in names for number in range(4)
     ]  # fmt: skip
-    found = behaviour_map(pl.DataFrame(rows))
+    found = behavioural_map(pl.DataFrame(rows))
     assert found.lost[0, 1] == pytest.approx(97 + 196 + 1.5)
     assert found.distances[0, 1] == found.distances[1, 0] == pytest.approx((97 + 196 + 98 + 194) / 2 + 1.5)
     assert np.diag(found.distances) == pytest.approx(0.0)
@@ -192,8 +192,8 @@ def test_the_map_is_symmetrised_by_the_mean() -> None:
     test, apart = compared(found, {name: np.array([float(ord(name))]) for name in names})
     assert apart[0, 3] == pytest.approx(3.0)
     assert test.n == 4
-    with pytest.raises(ValueError, match="at least 4"):
-        behaviour_map(pl.DataFrame(rows).filter(pl.col("role") < "d"))
+    with pytest.raises(DirectionError, match="at least 4"):
+        behavioural_map(pl.DataFrame(rows).filter(pl.col("role") < "d"))
 
 
 def test_reliability_is_high_for_the_same_and_none_for_noise() -> None:

@@ -20,6 +20,7 @@ import yaml
 
 from greenroom.conversation import Conversation, assistant, system, user
 from greenroom.directions import Direction
+from greenroom.directions.cold import cold_values, in_sd
 from greenroom.directions.interventions import edits_from
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.errors import GreenroomError
@@ -167,13 +168,12 @@ class Chat:
     def _readings(self, text: str, reply: Reply, layers: tuple[int, ...]) -> dict[str, Reading]:
         if reply.activations is None:
             return {meter.name: Reading(None, None) for meter in self.meters}
-        cold = self.subject.activations([[user(text)]], layers, "reply", replies=[reply])
-        return {
-            meter.name: Reading(
-                float(meter.sd(reply.activations[layers.index(meter.layer)])), float(meter.sd(cold.at(meter.layer)[0]))
-            )
-            for meter in self.meters
-        }
+        cold = cold_values(self.subject, layers, [text], [reply])
+        found = {}
+        for meter in self.meters:
+            at = layers.index(meter.layer)
+            found[meter.name] = Reading(float(meter.sd(reply.activations[at])), in_sd(meter, cold[at])[0])
+        return found
 
 
 def command(chat: Chat, line: str) -> str | None:

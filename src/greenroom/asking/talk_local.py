@@ -145,32 +145,6 @@ def hot(said: Sequence[Said], axis: Direction) -> list[float | None]:
     ]
 
 
-def cold_values(
-    reader: Subject,
-    layer: int,
-    messages: Sequence[str],
-    replies: Sequence[str] | Sequence[Reply],
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """(reply, hidden): each reply re-read after the message it answers alone, NaN for one without words or tokens.
-
-    replies: of the reader itself, whose tokens are read as they were, or texts of any model.
-    """
-    values = np.full((len(messages), reader.d_model), np.nan)
-    rows = [row for row, reply in enumerate(replies) if (reply.strip() if isinstance(reply, str) else reply.tokens)]
-    if not rows:
-        return values
-    own = [reply for reply in (replies[row] for row in rows) if isinstance(reply, Reply)]
-    bare: list[Conversation] = []
-    for row in rows:
-        reply, message = replies[row], messages[row]
-        asked: Conversation = [{"role": "user", "content": message}]
-        bare.append([*asked, {"role": "assistant", "content": reply}] if isinstance(reply, str) else asked)
-    extra: dict[str, Any] = {"replies": own} if own else {}
-    values[rows] = reader.activations(bare, [layer], "reply", progress=progress, **extra).values[0].cpu().numpy()
-    return values
-
-
 def message_values(reader: Subject, layer: int, messages: Sequence[str]) -> np.ndarray:
     """(message, hidden): the mean activation of a user's message read alone; NaN for an empty one."""
     different = [text for text in dict.fromkeys(messages) if text.strip()]

@@ -16,8 +16,8 @@ from greenroom.directions.exchange import Foreign, fitting, read_foreign
 from greenroom.directions.rollouts import (
     CALIBRATION_REPLIES,
     calibrations,
+    default_prompts,
     default_token_projections,
-    instructed,
     readable_layers,
     roll_out,
 )
@@ -141,11 +141,7 @@ def adopted(
 def _calibration(
     subject: Subject, name: str, vectors: dict[int, Tensor], replies: int, seed: int
 ) -> dict[int, Calibration]:
-    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    found = default_token_projections(
-        subject, {name: vectors}, [prompts[index] for index in order], seed=seed, replies=replies
-    )
+    found = default_token_projections(subject, {name: vectors}, default_prompts(seed), seed=seed, replies=replies)
     if name not in found:
         raise DirectionError(
             f"{subject.name} gave too few default replies of the length that the scale is read from; "

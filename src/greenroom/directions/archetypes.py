@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenroom.measures.intervals import Array
-from greenroom.measures.mixture import Choice, choose_count, fit_mixture
+from greenroom.measures.mixture import ClusterCount, choose_count, fit_mixture
 from greenroom.measures.sparse_factors import fit_factors, matched, strengths
 
 # Components kept: as many as hold this share of the role vectors' variance, at most so many.
@@ -35,7 +35,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Material:
+class ReplyVectors:
     """Reply vectors at one block. values: (reply, hidden). role, question: of each reply. named: the roles that are
     searched; all others (the default character, Jung's archetypes) are only placed in what is found."""
 
@@ -102,7 +102,7 @@ class FactorChoice:
 
 
 @dataclass(frozen=True)
-class Found:
+class Archetypes:
     """What was found. coordinates: (reply, component) of all replies; roles: (searched role, component) means.
     cluster_choice, factor_choice: every number tried. reproducible: see the function of that name."""
 
@@ -110,28 +110,34 @@ class Found:
     archetypes: tuple[Archetype, ...]
     coordinates: Array
     roles: Array
-    cluster_choice: tuple[Choice, ...]
+    cluster_choice: tuple[ClusterCount, ...]
     factor_choice: tuple[FactorChoice, ...]
     reproducible: float
 
     def of(self, method: str) -> list[Archetype]:
         return [one for one in self.archetypes if one.method == method]
 
+    def vectors(self) -> dict[str, NDArray[np.float32]]:
+        """Name → (hidden,) unit vector in the residual stream."""
+        return {one.name: (one.direction @ self.space.components).astype(np.float32) for one in self.archetypes}
 
-def search(material: Material, *, seed: int = 0, resamples: int = RESAMPLES, progress: Advance | None = None) -> Found:
+
+def search(
+    replies: ReplyVectors, *, seed: int = 0, resamples: int = RESAMPLES, progress: Advance | None = None
+) -> Archetypes:
     """Clusters and factors of the searched roles. Raises ValueError with fewer than ten roles or two questions."""
-    names, questions = material.named, np.unique(material.question)
+    names, questions = replies.named, np.unique(replies.question)
     if len(names) < 10 or len(questions) < 2:
         raise ValueError(
             f"{len(names)} roles and {len(questions)} questions; expected at least 10 roles and 2 questions"
         )
-    residuals = material.residuals()
-    vectors = _means(residuals, material.role, names)
+    residuals = replies.residuals()
+    vectors = _means(residuals, replies.role, names)
     space = Space.of(vectors)
     coordinates = residuals @ space.components.T
     roles = vectors @ space.components.T
-    searched = np.isin(material.role, names)
-    table = cube(coordinates[searched], material.role[searched], material.question[searched], names, questions)
+    searched = np.isin(replies.role, names)
+    table = cube(coordinates[searched], replies.role[searched], replies.question[searched], names, questions)
     counts = [count for count in CLUSTER_COUNTS if count <= len(names) // 4]
     clusters = choose_count(roles, counts, seed=seed)
     chosen = next(choice.count for choice in clusters if choice.chosen)
@@ -143,7 +149,7 @@ def search(material: Material, *, seed: int = 0, resamples: int = RESAMPLES, pro
         Archetype(name, method, direction, strength, *stability[name]) for name, method, direction, strength in found
     ]
     shown = reproducible(table, seed=seed)
-    return Found(space, tuple(kept), coordinates, roles, tuple(clusters), tuple(factors), shown)
+    return Archetypes(space, tuple(kept), coordinates, roles, tuple(clusters), tuple(factors), shown)
 
 
 def choose_factors(

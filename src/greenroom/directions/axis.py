@@ -15,14 +15,17 @@ from greenroom.directions.floors import rollout_token_projections, with_rollout_
 from greenroom.directions.rollouts import (
     CALIBRATION_REPLIES,
     calibrations,
-    cold_values,
+    default_prompts,
     default_token_projections,
-    instructed,
 )
-from greenroom.personas import library
+from greenroom.directions.stored import store, stored
 from greenroom.store import digest
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
+
+NAME = "assistant_axis"
+# The axis of cold re-reads (reader/axis.py).
+READER_AXIS = "reader_axis"
 
 
 def axis_vectors(performance: Performance, names: Sequence[str]) -> Tensor:
@@ -40,7 +43,7 @@ def draft_axis(
     vectors = dict(zip(performance.layers, unit(axis_vectors(performance, names)), strict=True))
     at, index = vectors[validation.layer], performance.layers.index(validation.layer)
     return Direction(
-        name="assistant_axis",
+        name=NAME,
         kind="axis",
         layer=validation.layer,
         vectors=vectors,
@@ -80,12 +83,9 @@ def calibrated(
     short: projections of other default replies, at the chosen block: what is left for a subject whose replies hardly
     ever reach 64 tokens. rollout_tokens: `rollout_token_projections` along the axis, for the floors `rollouts:pNN`.
     """
-    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
-    order = np.random.default_rng(seed).permutation(len(prompts))
     tokens = default_token_projections(
-        subject, {axis.name: dict(axis.vectors)}, [prompts[index] for index in order], seed=seed, replies=replies,
-        progress=progress,
-    )  # fmt: skip
+        subject, {axis.name: dict(axis.vectors)}, default_prompts(seed), seed=seed, replies=replies, progress=progress
+    )
     found = tokens.get(axis.name)
     scaled = replace(axis, calibration=calibrations(found if found else {axis.layer: short[:, None]}))
     return with_rollout_floors(scaled, rollout_tokens or {})
@@ -115,7 +115,7 @@ def cold_reading(
     """Re-reads the replies to every n-th question after that question alone, without the instruction that made them."""
     question_of, role_of = (performance.frame[column].to_numpy() for column in ("question", "role"))
     asked = np.isin(question_of, list(dict.fromkeys(question_of.tolist()))[::every])
-    cold = axis.projection(cold_values(subject, performance.rollouts.only(asked), [axis.layer], progress)[0]).numpy()
+    cold = axis.projection(performance.rollouts.only(asked).cold(subject, [axis.layer], progress)[0]).numpy()
     hot = axis.projection(performance.values[performance.layers.index(axis.layer)]).numpy()[asked]
     names = [name for name in dict.fromkeys(role_of.tolist()) if name != DEFAULT]
     aucs = role_aucs(
@@ -130,13 +130,27 @@ def cold_reading(
 
 def assistant_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:
     """The subject's assistant axis: shipped or stored if there is one for these weights, else built and stored."""
-    from greenroom.directions.stored import store, stored
-
-    found = stored(subject, "assistant_axis")
+    found = stored(subject, NAME)
     if found is None:
         found = build_axis(subject, seed=seed, progress=progress)
         store(found)
     return found
+
+
+def axes_of(subject: Subject, axis: Direction | None = None) -> tuple[Direction, Direction]:
+    """The axes on which replies are read hot and cold: the one given for both; else the assistant axis, and cold the
+    axis of cold re-reads where these weights have one."""
+    if axis is not None:
+        return axis, axis
+    hot = assistant_axis(subject)
+    return hot, stored(subject, READER_AXIS) or hot
+
+
+def reading_block(subject: Subject, axis: Direction | None = None) -> tuple[int, Direction | None]:
+    """The block of the assistant axis (the one given, else the stored one), else two thirds of the way up; and that
+    axis."""
+    axis = axis or stored(subject, NAME)
+    return (axis.layer if axis is not None else 2 * subject.layers // 3), axis
 
 
 def build_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from greenroom.directions.cast import DEFAULT, NEAR, Cast, Performance
+from greenroom.directions.contrast import earliest
 from greenroom.measures.design import folds
 from greenroom.measures.intervals import Interval, bootstrap_mean
 
@@ -38,6 +40,26 @@ class AxisValidation:
     selection_auc: np.ndarray
     selection_se: np.ndarray
     role_auc: dict[str, float]
+
+    def by_layer(self) -> pl.DataFrame:
+        """One row a block: layer, auc_selection, auc_se (over roles), chosen."""
+        return pl.DataFrame(
+            {"layer": list(self.layers), "auc_selection": self.selection_auc, "auc_se": self.selection_se,
+             "chosen": [layer == self.layer for layer in self.layers]}
+        )  # fmt: skip
+
+    def by_role(self) -> pl.DataFrame:
+        """One row a role: role, auc (held out)."""
+        return pl.DataFrame({"role": list(self.role_auc), "auc": list(self.role_auc.values())})
+
+    def numbers(self) -> dict[str, float | int | None]:
+        """The AUC with its interval, over roles that are not everyday and over all, its spread and its null."""
+        return {
+            "axis_auc": self.auc.estimate, "axis_auc_low": self.auc.low, "axis_auc_high": self.auc.high,
+            "axis_auc_all_roles": self.auc_all.estimate, "axis_auc_all_roles_low": self.auc_all.low,
+            "axis_auc_all_roles_high": self.auc_all.high, "axis_auc_split_sd": self.split_sd,
+            "axis_auc_null_p95": self.null_p95, "axis_layer": self.layer,
+        }  # fmt: skip
 
 
 class _Replies:
@@ -79,7 +101,7 @@ class _Replies:
             for name, auc in self.aucs(axis, cast[:few], order[:some]).items():
                 found.setdefault(name, []).append(auc)
         mean, error = _mean_and_error(np.stack([np.mean(aucs, axis=0) for aucs in found.values()]))
-        return _earliest(mean, error), mean, error
+        return earliest(mean, error), mean, error
 
 
 def validate_axis(performance: Performance, cast: Cast, *, seed: int, splits: int = SPLITS) -> AxisValidation:
@@ -183,9 +205,3 @@ def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # One role alone has no spread to estimate an error from.
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
     return values.mean(axis=0), spread / np.sqrt(len(values))
-
-
-def _earliest(mean: np.ndarray, error: np.ndarray) -> int:
-    """The earliest block within one standard error of the best."""
-    best = int(mean.argmax())
-    return int(np.flatnonzero(mean >= mean[best] - error[best])[0])

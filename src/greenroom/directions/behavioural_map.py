@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from greenroom.directions.cast import DEFAULT
+from greenroom.directions.cast import DEFAULT, Cast
 from greenroom.directions.rollouts import instructed
+from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Array, bootstrap_mean
 from greenroom.measures.mantel import Mantel, mantel, table_correlation
 from greenroom.personas import Question, Role, library
@@ -23,6 +24,9 @@ from greenroom.subject import Reply, Subject
 from greenroom.subject.subject import Progress
 
 ROLES, QUESTIONS, TOKENS = 24, 6, 32
+# Questions and tokens of the activation map: other questions than those of the behavioural one, so that one reply out
+# of character cannot move both maps.
+ACTIVATION_QUESTIONS, ACTIVATION_TOKENS = 9, 32
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,13 @@ def usual_questions(count: int = QUESTIONS) -> tuple[Question, ...]:
     return tuple(ordered[:count])
 
 
-class Said(NamedTuple):
+def activation_cast(characters: Sequence[Character], questions: Sequence[Question]) -> Cast:
+    """The same characters, as a cast whose role vectors make the activation map."""
+    roles = tuple(library.role(one.name) for one in characters if one.name != DEFAULT)
+    return Cast(roles, tuple(questions), library.default_instructions(), ACTIVATION_TOKENS)
+
+
+class SampledReply(NamedTuple):
     """A character's reply to a question, and the paraphrase under which it was sampled."""
 
     character: int
@@ -74,7 +84,7 @@ def sample_replies(
     tokens: int = TOKENS,
     seed: int = 0,
     progress: Progress | None = None,
-) -> list[Said]:
+) -> list[SampledReply]:
     """One reply of each character to each question, paraphrases in turn; replies without a token are left out."""
     plan = [
         (who, number, number % len(character.instructions))
@@ -85,14 +95,14 @@ def sample_replies(
     replies = subject.generate(
         prompts, max_new_tokens=tokens, temperature=1.0, top_p=1.0, top_k=0, seed=seed, progress=progress
     )
-    return [Said(*cell, reply) for cell, reply in zip(plan, replies, strict=True) if reply.tokens]
+    return [SampledReply(*cell, reply) for cell, reply in zip(plan, replies, strict=True) if reply.tokens]
 
 
-def lose(
+def bits_lost(
     subject: Subject,
     characters: Sequence[Character],
     questions: Sequence[Question],
-    said: Sequence[Said],
+    said: Sequence[SampledReply],
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Scores replies under every character, all in one call, so that prefixes are shared.
@@ -131,7 +141,7 @@ def lose(
     return pl.DataFrame(result)
 
 
-class BehaviourMap(NamedTuple):
+class BehaviouralMap(NamedTuple):
     """names: characters that replied, in order. distances: (name, name) bits a token, symmetrised by the mean, 0 on the
     diagonal; small ones may fall below 0, since they are unbiased. lost: (reader of the row's replies) the two sides
     apart. floor: (name, 3) mean loss to another paraphrase of oneself, with its interval over questions."""
@@ -142,11 +152,13 @@ class BehaviourMap(NamedTuple):
     floor: Array
 
 
-def behaviour_map(losses: pl.DataFrame, *, seed: int = 0) -> BehaviourMap:
-    """From the table of `lose`. A mean over replies weighs each reply alike. Raises ValueError below four characters."""
+def behavioural_map(losses: pl.DataFrame, *, seed: int = 0) -> BehaviouralMap:
+    """From the table of `bits_lost`. A mean over replies weighs each reply alike. Raises DirectionError below four characters."""
     names = tuple(losses["role"].unique(maintain_order=True))
     if len(names) < 4:
-        raise ValueError(f"replies of {len(names)} characters; expected at least 4")
+        raise DirectionError(
+            f"{len(names)} characters gave a reply; expected at least 4: ask more questions, or check the model with chat"
+        )
     lost = _table(losses, names)
     distances = (lost + lost.T) / 2
     np.fill_diagonal(distances, 0.0)
@@ -154,8 +166,8 @@ def behaviour_map(losses: pl.DataFrame, *, seed: int = 0) -> BehaviourMap:
     for name in names:
         own = losses.filter((pl.col("role") == name) & (pl.col("reader") == name))
         found = bootstrap_mean(own["bits"].to_numpy(), own["question"].to_list(), seed=seed)
-        floors.append([np.nan if value is None else value for value in found[:3]])
-    return BehaviourMap(names, distances, lost, np.array(floors))
+        floors.append(found[:3])
+    return BehaviouralMap(names, distances, lost, np.array(floors, float))
 
 
 def split_half(losses: pl.DataFrame, names: Sequence[str]) -> float | None:
@@ -174,7 +186,7 @@ def split_half(losses: pl.DataFrame, names: Sequence[str]) -> float | None:
     return 2 * r / (1 + r) if r > 0 else None
 
 
-def compared(found: BehaviourMap, vectors: Mapping[str, Array], *, seed: int = 0) -> tuple[Mantel, Array]:
+def compared(found: BehaviouralMap, vectors: Mapping[str, Array], *, seed: int = 0) -> tuple[Mantel, Array]:
     """The Mantel test against distances between role vectors, and those distances (name, name), Euclidean.
 
     vectors: name → (hidden,), at one block. They should come from other replies than the map's own, so that a reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -76,6 +76,16 @@ class Performance:
         roles = self.frame["role"].to_numpy()
         return torch.stack([self.values[:, torch.from_numpy(roles == name)].mean(dim=1) for name in names], dim=1)
 
+    def role_vectors(self) -> dict[str, Tensor]:
+        """Name → (layer, hidden), the mean reply activation of everyone who replied, the default character first."""
+        names = list(dict.fromkeys(self.frame["role"].to_list()))
+        return {name: self.means([name])[:, 0] for name in names}
+
+    def cold(self, subject: Subject, layers: Sequence[int], progress: Progress | None = None) -> Performance:
+        """The same replies read cold, at blocks `layers`."""
+        values = self.rollouts.cold(subject, layers, progress)
+        return replace(self, values=values, layers=subject.block_ids(layers))
+
 
 def usual_cast(*, every: int = 1, questions: int | None = None, tokens: int = 32) -> Cast:
     """The library's cast: every n-th role, the first question of each topic (or of so many topics); a tenth of the
@@ -92,8 +102,15 @@ def usual_cast(*, every: int = 1, questions: int | None = None, tokens: int = 32
     return Cast(roles, tuple(topics.values())[:questions], library.default_instructions(), tokens, frozenset(reserved))
 
 
-def perform(subject: Subject, cast: Cast, *, seed: int, progress: Progress | None = None) -> Performance:
-    """Lets the cast answer; activations at `readable_layers`."""
-    layers = readable_layers(subject)
+def perform(
+    subject: Subject,
+    cast: Cast,
+    *,
+    seed: int,
+    layers: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> Performance:
+    """Lets the cast answer; activations at `layers` (default: `readable_layers`)."""
+    layers = readable_layers(subject) if layers is None else layers
     rollouts = roll_out(subject, cast.prompts(), layers, max_new_tokens=cast.tokens, seed=seed, progress=progress)
     return Performance(cast.frame()[rollouts.kept], rollouts.values, rollouts.layers, rollouts)

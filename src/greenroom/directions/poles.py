@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from greenroom.conversation import Conversation, user
+from greenroom.directions.cold import cold_values
 from greenroom.directions.rollouts import Rollouts, instructed, roll_out
 from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Interval, bootstrap_mean_auc
-from greenroom.personas import Trait, library
+from greenroom.personas import Trait
 from greenroom.store import digest
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
@@ -90,10 +91,6 @@ class Poles:
     def texts(self) -> list[str]:
         return [reply.text for reply in self.rollouts.replies]
 
-    def bare(self) -> list[Conversation]:
-        """The questions alone: the context in which replies are read cold."""
-        return [[user(text)] for text in self.asked]
-
 
 def play_poles(
     subject: Subject,
@@ -149,8 +146,7 @@ def read_at(subject: Subject, poles: Poles, pool: Literal["reply", "last"]) -> P
 
 def read_cold(subject: Subject, poles: Poles) -> Poles:
     """The same replies re-read cold: after the bare question, without the instruction that made them."""
-    captured = subject.activations(poles.bare(), poles.layers, "reply", replies=poles.rollouts.replies)
-    return replace(poles, values=captured.values)
+    return replace(poles, values=cold_values(subject, poles.layers, poles.asked, poles.rollouts.replies))
 
 
 def pole_auc(projected: np.ndarray, poles: Poles, seed: int) -> Interval:
@@ -166,9 +162,3 @@ def pole_auc(projected: np.ndarray, poles: Poles, seed: int) -> Interval:
 def wording(trait: Trait) -> str:
     """What a vector depends on in its trait: a vector of another wording is another vector."""
     return digest(trait.model_dump_json(include={"pairs", "questions"}))
-
-
-def default_prompts(seed: int) -> list[Conversation]:
-    """The default character's prompts in a shuffled order: every default instruction with every question."""
-    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
-    return [prompts[index] for index in np.random.default_rng(seed).permutation(len(prompts))]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from greenroom.directions.archetypes import Archetype, Found, Material, averages, cube
+from greenroom.directions.archetypes import Archetype, Archetypes, ReplyVectors, averages, cube
 from greenroom.measures.intervals import Array
 from greenroom.measures.mixture import adjusted_rand
 from greenroom.measures.sparse_factors import strengths
@@ -33,8 +33,8 @@ class Portraits:
 
 
 def portraits(
-    material: Material,
-    found: Found,
+    replies: ReplyVectors,
+    found: Archetypes,
     texts: Sequence[str],
     questions: Mapping[str, str],
     kinds: Mapping[str, str],
@@ -46,11 +46,11 @@ def portraits(
 ) -> Portraits:
     """Describes what was found.
 
-    texts: of the replies, in the order of the material; questions: id → text. kinds: of every role. jungian, default:
+    texts: of the replies, in order; questions: id → text. kinds: of every role. jungian, default:
     names of roles that took no part in the search. axis: (hidden,) the assistant axis at the block, if there is one.
     """
-    present = list(dict.fromkeys(material.role.tolist()))
-    means = {name: found.coordinates[material.role == name].mean(axis=0) for name in present}
+    present = list(dict.fromkeys(replies.role.tolist()))
+    means = {name: found.coordinates[replies.role == name].mean(axis=0) for name in present}
     placed = [name for name in jungian if name in means]
     rng = np.random.default_rng(seed)
     scale = np.cov(found.roles.T).reshape(found.roles.shape[1], -1)
@@ -59,9 +59,9 @@ def portraits(
         near = sorted(
             ((_cosine(means[name], one.direction), name) for name in present if name != default), reverse=True
         )
-        searched = [(cosine, name) for cosine, name in near if name in material.named]
+        searched = [(cosine, name) for cosine, name in near if name in replies.named]
         jung = next(((cosine, name) for cosine, name in near if name in placed), (None, None))
-        members = _members(one, material.named)
+        members = _members(one, replies.named)
         counted = pl.Series([kinds[name] for name in members]).value_counts(sort=True).row(0) if members else (None, 0)
         along = found.roles @ one.direction
         rows.append(
@@ -76,17 +76,17 @@ def portraits(
                 "default_sd": _in_sd(float(means[default] @ one.direction), along) if default in means else None,
             }
         )  # fmt: skip
-        strengths = dict(zip(material.named, one.strength.tolist(), strict=True))
+        strengths = dict(zip(replies.named, one.strength.tolist(), strict=True))
         role_rows += [
             {"archetype": one.name, "role": name, "kind": kinds[name], "searched": name in strengths,
              "member": name in members, "strength": strengths.get(name), "cosine": _cosine(means[name], one.direction)}
             for name in present
         ]  # fmt: skip
-        reply_rows += _extremes(one, material, found, texts, questions, kinds)
+        reply_rows += _extremes(one, replies, found, texts, questions, kinds)
     spots = np.stack([means[name] for name in present])
     places = pl.DataFrame(
         [
-            {"role": name, "kind": kinds[name], "searched": name in material.named, "pc1": float(spot[0]),
+            {"role": name, "kind": kinds[name], "searched": name in replies.named, "pc1": float(spot[0]),
              "pc2": float(spot[1]) if len(spot) > 1 else 0.0,
              "axis": None if axis is None else float(spot @ (found.space.components @ axis))}
             for name, spot in zip(present, spots, strict=True)
@@ -110,24 +110,24 @@ def portraits(
         "archetype_places": places,
         "archetype_arrows": arrows,
     }  # fmt: skip
-    return Portraits(tables, _numbers(material, found, kinds, placed, seed))
+    return Portraits(tables, _numbers(replies, found, kinds, placed, seed))
 
 
 def _numbers(
-    material: Material, found: Found, kinds: Mapping[str, str], jungian: Sequence[str], seed: int
+    replies: ReplyVectors, found: Archetypes, kinds: Mapping[str, str], jungian: Sequence[str], seed: int
 ) -> dict[str, Any]:
     clusters, factors = found.of("cluster"), found.of("factor")
     chosen = next(choice for choice in found.factor_choice if choice.chosen)
-    rand, rand_p = _against_kinds(clusters, [kinds[name] for name in material.named], seed)
+    rand, rand_p = _against_kinds(clusters, [kinds[name] for name in replies.named], seed)
     return {
-        "n_roles": len(material.named), "n_questions": len(np.unique(material.question)),
-        "n_replies": int(np.isin(material.role, material.named).sum()),
+        "n_roles": len(replies.named), "n_questions": len(np.unique(replies.question)),
+        "n_replies": int(np.isin(replies.role, replies.named).sum()),
         "components": len(found.space.components), "variance_kept": found.space.share,
         "n_clusters": len(clusters), "n_factors": len(factors),
         "stable_clusters": sum(one.stable for one in clusters), "stable_factors": sum(one.stable for one in factors),
-        "recurring_factors": sum(one.stable and len(_members(one, material.named)) >= RECURS for one in factors),
+        "recurring_factors": sum(one.stable and len(_members(one, replies.named)) >= RECURS for one in factors),
         "explained": chosen.explained, "reproducible": found.reproducible,
-        "explained_jungian": _explained(material, found, factors, jungian) if jungian else None,
+        "explained_jungian": _explained(replies, found, factors, jungian) if jungian else None,
         "kinds_rand": rand, "kinds_rand_p": rand_p,
     }  # fmt: skip
 
@@ -141,25 +141,25 @@ def _members(one: Archetype, names: Sequence[str]) -> list[str]:
 
 def _extremes(
     one: Archetype,
-    material: Material,
-    found: Found,
+    replies: ReplyVectors,
+    found: Archetypes,
     texts: Sequence[str],
     questions: Mapping[str, str],
     kinds: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The searched replies farthest along, at most two of a role."""
     along = found.coordinates @ one.direction
-    along = np.where(np.isin(material.role, material.named), along, -np.inf)
+    along = np.where(np.isin(replies.role, replies.named), along, -np.inf)
     taken: dict[str, int] = {}
     result: list[dict[str, Any]] = []
     for index in np.argsort(-along, kind="stable"):
-        role = str(material.role[index])
+        role = str(replies.role[index])
         if taken.get(role, 0) >= PER_ROLE or not np.isfinite(along[index]):
             continue
         taken[role] = taken.get(role, 0) + 1
         result.append(
             {"archetype": one.name, "rank": len(result) + 1, "role": role, "kind": kinds[role],
-             "question": questions[str(material.question[index])], "reply": texts[index], "along": float(along[index])}
+             "question": questions[str(replies.question[index])], "reply": texts[index], "along": float(along[index])}
         )  # fmt: skip
         if len(result) == REPLIES:
             break
@@ -176,10 +176,12 @@ def _by_chance(cosine: float | None, vectors: Sequence[Array], scale: Array, rng
     return (1 + int(((drawn @ units.T).max(axis=1) >= cosine).sum())) / (1 + DRAWS)
 
 
-def _explained(material: Material, found: Found, factors: Sequence[Archetype], roles: Sequence[str]) -> float | None:
+def _explained(
+    replies: ReplyVectors, found: Archetypes, factors: Sequence[Archetype], roles: Sequence[str]
+) -> float | None:
     """Share of the variance of other roles that the factors explain: coded on half of the questions, read on the other."""
-    questions, own = np.unique(material.question), np.isin(material.role, list(roles))
-    table = cube(found.coordinates[own], material.role[own], material.question[own], list(roles), questions)
+    questions, own = np.unique(replies.question), np.isin(replies.role, list(roles))
+    table = cube(found.coordinates[own], replies.role[own], replies.question[own], list(roles), questions)
     atoms = np.stack([one.direction for one in factors])
     halves = [averages(table[:, part::2]) for part in (0, 1)]
     known = np.isfinite(np.concatenate(halves, axis=1)).all(axis=1)
@@ -203,7 +205,7 @@ def _against_kinds(
     return index, (1 + above) / (1 + draws)
 
 
-def _choices(found: Found) -> pl.DataFrame:
+def _choices(found: Archetypes) -> pl.DataFrame:
     rows = [
         {"method": "cluster", "count": one.count, "score": one.log_density, "behind": one.behind,
          "behind_se": one.behind_se, "chosen": one.chosen}
@@ -216,7 +218,7 @@ def _choices(found: Found) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _axis_cosine(one: Archetype, found: Found, axis: Array | None) -> float | None:
+def _axis_cosine(one: Archetype, found: Archetypes, axis: Array | None) -> float | None:
     return None if axis is None else _cosine(one.direction @ found.space.components, axis)
 
 

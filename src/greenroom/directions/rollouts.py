@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from greenroom.conversation import Conversation
+from greenroom.directions import cold
 from greenroom.directions.direction import Calibration
+from greenroom.personas import library
 from greenroom.subject import Capture, Reply, Subject
 from greenroom.subject.subject import Progress
 
@@ -48,6 +50,11 @@ class Rollouts:
             self.values[:, torch.from_numpy(wanted)], [self.kept[row] for row in rows], self.empty,
         )  # fmt: skip
 
+    def cold(self, subject: Subject, layers: Sequence[int], progress: Progress | None = None) -> Tensor:
+        """(layer, reply, hidden) float32: the same replies read cold by the subject that made them."""
+        asked = [prompt[-1]["content"] for prompt in self.prompts]
+        return cold.cold_values(subject, layers, asked, self.replies, progress)
+
 
 def readable_layers(subject: Subject) -> tuple[int, ...]:
     """The blocks at which directions are looked for: the upper two thirds, without the last.
@@ -56,6 +63,12 @@ def readable_layers(subject: Subject) -> tuple[int, ...]:
     block costs time.
     """
     return tuple(range(subject.layers // 3, subject.layers - 1))
+
+
+def default_prompts(seed: int) -> list[Conversation]:
+    """The default character's prompts in a shuffled order: every default instruction with every question."""
+    prompts = [instructed(text, q.text) for q in library.questions() for text in library.default_instructions()]
+    return [prompts[index] for index in np.random.default_rng(seed).permutation(len(prompts))]
 
 
 def instructed(instruction: str, question: str) -> Conversation:
@@ -100,9 +113,8 @@ def roll_out(
 def cold_values(
     subject: Subject, rollouts: Rollouts, layers: Sequence[int], progress: Progress | None = None
 ) -> Tensor:
-    """(layer, reply, hidden): the same replies re-read cold, after the user message alone, without the instruction."""
-    bare: list[Conversation] = [[prompt[-1]] for prompt in rollouts.prompts]
-    return subject.activations(bare, layers, "reply", replies=rollouts.replies, progress=progress).values
+    # reader/axis.py asks for it here until it is written anew; then it goes.
+    return rollouts.cold(subject, layers, progress)
 
 
 def default_token_projections(

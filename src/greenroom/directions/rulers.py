@@ -21,12 +21,11 @@ from greenroom.directions.poles import (
     TOKENS,
     UNRELIABLE,
     Poles,
-    default_prompts,
     play_poles,
     read_cold,
     wording,
 )
-from greenroom.directions.rollouts import calibrations, default_token_projections, readable_layers
+from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
 from greenroom.directions.stored import places
 from greenroom.personas import Trait
 from greenroom.subject import Subject

@@ -83,14 +83,6 @@ def studied(name: str, subject: Subject, axis: Direction, run: Run, *, quick: bo
     return StageResult()
 
 
-def reading_block(subject: Subject, axis: Direction | None = None) -> tuple[int, Direction | None]:
-    """The block of the assistant axis (the one given, else the stored one), else two thirds of the way up."""
-    from greenroom.directions import stored
-
-    axis = axis or stored(subject, "assistant_axis")
-    return (axis.layer if axis is not None else 2 * subject.layers // 3), axis
-
-
 def archetype_sentences(model: str, found: dict[str, Any], archetypes: pl.DataFrame) -> dict[str, str]:
     """The findings of a search in words."""
     factors = archetypes.filter(archetypes["method"] == "factor")

@@ -64,8 +64,8 @@ def measure(
         summary = _summarised(run, rows)
         if is_local(who):
             for one in studies:
-                if one.shared is not None:
-                    replies = one.shared(Found(run, one.name, sizes[one.name], seed, sizes))
+                replies = one.shared(Found(run, one.name, sizes[one.name], seed, sizes)) if one.shared else None
+                if replies is not None:
                     shared_results.save(run.path, _fingerprint(who), one.name, seed=seed, replies=replies)
         run.finish(summary)
     return StudyResult(run.path, summary)

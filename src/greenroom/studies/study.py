@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from greenroom.subject import Subject
 
 AXIS = "directions/assistant_axis.safetensors"
+ROLE_VECTORS = "directions/role_vectors.safetensors"
 Needs = Literal["text", "logprobs", "reader", "activations"]
 
 
@@ -121,7 +122,7 @@ class Study:
     others by name. primary: the name of the one measure that is the study's claim. after: studies whose results it
     builds on, which run before it. chapters: of the page, from its results (default: one that lists the measures).
     hosted: the parts for a model whose weights are closed, where these differ. shared: how many replies it rests on, for
-    a study whose results are kept for later runs of the same weights.
+    a study whose results are kept for later runs of the same weights (None: not this time).
     """
 
     name: str
@@ -131,8 +132,9 @@ class Study:
     primary: str
     after: tuple[str, ...] = ()
     chapters: Callable[[Results], Sequence[Chapter]] | None = None
+    audit: Literal["always", "full", "never"] = "never"
     hosted: Callable[[Any], Sequence[Part]] | None = None
-    shared: Callable[[Found], int] | None = None
+    shared: Callable[[Found], int | None] | None = None
 
     def parts_for(self, model: Subject | Model, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""

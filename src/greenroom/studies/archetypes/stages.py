@@ -9,7 +9,7 @@ from greenroom.errors import GreenroomError
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.runs.shared_results import keep
-from greenroom.studies.nested import Study, reading_block
+from greenroom.studies.nested import Study
 
 if TYPE_CHECKING:
     from greenroom.directions import Direction
@@ -50,6 +50,7 @@ def find_archetypes(
     Raises GreenroomError in one line.
     """
     from greenroom.directions.archetypes import RESAMPLES
+    from greenroom.directions.axis import reading_block
     from greenroom.subject import opened
 
     if questions < 2 or tokens < 4:
@@ -81,55 +82,35 @@ def _replies(subject: Subject, run: Run, block: int, questions: int, tokens: int
     """The library's roles, Jung's archetypes and the default character answer the same questions."""
     import polars as pl
 
-    from greenroom.directions.behavioural_map import usual_questions
-    from greenroom.directions.cast import Cast
-    from greenroom.directions.rollouts import roll_out
-    from greenroom.personas import library
+    from greenroom.directions.archetype_search import archetype_cast
+    from greenroom.directions.cast import perform
 
-    roles = tuple(role for role in library.roles() if role.kind != "archetype")
-    cast = Cast((*roles, *library.archetypes()), usual_questions(questions), library.default_instructions(), tokens)
-    rollouts = roll_out(subject, cast.prompts(), [block], max_new_tokens=tokens, seed=seed, progress=run.advance)
-    frame = cast.frame()[rollouts.kept].with_columns(pl.Series("reply", [reply.text for reply in rollouts.replies]))
+    played = perform(subject, archetype_cast(questions, tokens), layers=[block], seed=seed, progress=run.advance)
+    frame = played.frame.with_columns(pl.Series("reply", [reply.text for reply in played.rollouts.replies]))
 
     def save(path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({"values": rollouts.values[0].contiguous()}, path)
+        save_file({"values": played.values[0].contiguous()}, path)
 
-    return StageResult({"archetype_source": frame}, {"empty_replies": rollouts.empty}, {REPLY_VECTORS: save})
+    return StageResult({"archetype_source": frame}, {"empty_replies": played.rollouts.empty}, {REPLY_VECTORS: save})
 
 
 def _search(run: Run, axis: Direction | None, block: int, resamples: int, seed: int) -> StageResult:
     from safetensors.numpy import load_file
 
-    from greenroom.directions.archetypes import Material, search
-    from greenroom.directions.cast import DEFAULT
-    from greenroom.directions.portraits import portraits
-    from greenroom.personas import library
+    from greenroom.directions.archetype_search import search_replies
 
-    source = run.table("archetype_source")
-    jungian = tuple(role.name for role in library.archetypes())
-    role = source["role"].to_numpy().astype(str)
-    present = dict.fromkeys(role.tolist())
-    named = tuple(name for name in present if name != DEFAULT and name not in jungian)
-    material = Material(
-        load_file(run.path / REPLY_VECTORS)["values"].astype(float),
-        role,
-        source["question"].to_numpy().astype(str),
-        named,
-    )
-    found = search(material, seed=seed, resamples=resamples, progress=run.advance)
-    described = portraits(
-        material, found, source["reply"].to_list(), {one.id: one.text for one in library.questions()},
-        dict(zip(source["role"], source["kind"], strict=True)), jungian, DEFAULT,
-        None if axis is None else axis.vector(block).numpy().astype(float), seed=seed,
+    found, described = search_replies(
+        run.table("archetype_source"), load_file(run.path / REPLY_VECTORS)["values"],
+        None if axis is None else axis.vector(block).numpy().astype(float),
+        resamples=resamples, seed=seed, progress=run.advance,
     )  # fmt: skip
 
     def save(path: Path) -> None:
         from safetensors.numpy import save_file
 
-        vectors = {one.name: (one.direction @ found.space.components).astype("float32") for one in found.archetypes}
-        save_file(vectors, path, metadata={"block": str(block), "format": "unit vectors, one an archetype"})
+        save_file(found.vectors(), path, metadata={"block": str(block), "format": "unit vectors, one an archetype"})
 
     return StageResult(described.tables, described.numbers, {FOUND: save})
 

@@ -9,7 +9,7 @@ from greenroom.errors import GreenroomError
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.runs.shared_results import keep
-from greenroom.studies.nested import Study, reading_block
+from greenroom.studies.nested import Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 KIND = "behaviour"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
-# Questions and tokens of the activation map: other questions than those of the behavioural one, so that one reply out
-# of character cannot move both maps.
-ACTIVATION_QUESTIONS, ACTIVATION_TOKENS = 9, 32
 
 
 class BehaviourResult(Study):
@@ -54,6 +51,7 @@ def map_behaviour(
     scoring lost. Raises GreenroomError in one line.
     """
     from greenroom.directions import behavioural_map as behaviour
+    from greenroom.directions.axis import reading_block
     from greenroom.subject import opened
 
     roles = behaviour.ROLES if roles is None else roles
@@ -67,7 +65,7 @@ def map_behaviour(
     progress = progress or Progress()
     block, axis = reading_block(subject, axis)
     characters = behaviour.usual_characters(roles)
-    asked = behaviour.usual_questions(questions + ACTIVATION_QUESTIONS)
+    asked = behaviour.usual_questions(questions + behaviour.ACTIVATION_QUESTIONS)
     asked, others = asked[:questions], asked[questions:]
     if not others:
         raise GreenroomError(
@@ -121,97 +119,50 @@ def _read(
     """The replies to one question under every character, in one call."""
     import polars as pl
 
-    from greenroom.directions.behavioural_map import Said, lose
+    from greenroom.directions.behavioural_map import SampledReply, bits_lost
     from greenroom.subject import Reply
 
     at = {one.name: index for index, one in enumerate(characters)}
     own = run.table("behaviour_replies").filter(pl.col("question") == number)
     said = [
-        Said(at[row["role"]], number, row["paraphrase"], Reply(row["reply"], row["tokens"], "length", []))
+        SampledReply(at[row["role"]], number, row["paraphrase"], Reply(row["reply"], row["tokens"], "length", []))
         for row in own.to_dicts()
     ]
-    return StageResult({f"behaviour_losses_{number + 1}": lose(subject, characters, asked, said, run.advance)})
+    return StageResult({f"behaviour_losses_{number + 1}": bits_lost(subject, characters, asked, said, run.advance)})
 
 
 def _activations(
     subject: Subject, run: Run, characters: Sequence[Character], asked: Sequence[Question], block: int, seed: int
 ) -> StageResult:
     """Role vectors of the same characters, from other replies to other questions."""
-    from greenroom.directions.cast import DEFAULT, Cast, Performance
-    from greenroom.directions.rollouts import roll_out
-    from greenroom.personas import library
+    from greenroom.directions.behavioural_map import activation_cast
+    from greenroom.directions.cast import perform
 
-    roles = tuple(library.role(one.name) for one in characters if one.name != DEFAULT)
-    cast = Cast(roles, tuple(asked), library.default_instructions(), ACTIVATION_TOKENS)
-    rollouts = roll_out(
-        subject, cast.prompts(), [block], max_new_tokens=ACTIVATION_TOKENS, seed=seed + 1, progress=run.advance
-    )
-    performance = Performance(cast.frame()[rollouts.kept], rollouts.values, rollouts.layers, rollouts)
-    present = [one.name for one in characters if one.name in set(performance.frame["role"])]
-    vectors = performance.means(present)[0]
+    cast = activation_cast(characters, asked)
+    played = perform(subject, cast, layers=[block], seed=seed + 1, progress=run.advance)
 
     def save(path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({name: vectors[row].contiguous() for row, name in enumerate(present)}, path)
+        save_file({name: vectors[0].contiguous() for name, vectors in played.role_vectors().items()}, path)
 
-    return StageResult({}, {"empty": rollouts.empty}, {ROLE_VECTORS: save})
+    return StageResult({}, {"empty": played.rollouts.empty}, {ROLE_VECTORS: save})
 
 
 def _maps(
     run: Run, characters: Sequence[Character], questions: int, axis: Direction | None, block: int, seed: int
 ) -> StageResult:
     """Distances, the Mantel test, and both maps scaled to the plane in the same way."""
-    import numpy as np
     import polars as pl
-    import torch
     from safetensors.numpy import load_file
 
-    from greenroom.directions.behavioural_map import behaviour_map, compared, split_half
-    from greenroom.measures.scaling import scaled, turned
+    from greenroom.directions.map_comparison import compare_maps
 
-    vectors = load_file(run.path / ROLE_VECTORS)
     losses = pl.concat([run.table(f"behaviour_losses_{number + 1}") for number in range(questions)])
-    losses = losses.filter(pl.col("role").is_in(list(vectors)) & pl.col("reader").is_in(list(vectors)))
-    if losses["role"].n_unique() < 4:
-        raise GreenroomError(
-            "fewer than four characters gave a reply; ask more questions, or check the model with chat"
-        )
-    found = behaviour_map(losses, seed=seed)
-    test, apart = compared(found, vectors, seed=seed)
-    inside = scaled(apart)
-    said = scaled(found.distances)
-    spots = turned(said.points, inside.points)
     kinds = {one.name: one.kind for one in characters}
-    rows = []
-    for row, name in enumerate(found.names):
-        others = np.where(np.arange(len(found.names)) == row, np.inf, found.distances[row])
-        rows.append(
-            {"role": name, "kind": kinds[name], "x": float(spots[row, 0]), "y": float(spots[row, 1]),
-             "activation_x": float(inside.points[row, 0]), "activation_y": float(inside.points[row, 1]),
-             "axis_sd": None if axis is None else float(axis.sd(torch.from_numpy(vectors[name]), block)),
-             "nearest": found.names[int(others.argmin())], "nearest_bits": float(others.min()),
-             **{column: None if np.isnan(value) else float(value)
-                for column, value in zip(("floor_bits", "floor_low", "floor_high"), found.floor[row], strict=True)}}
-        )  # fmt: skip
-    pairs = [
-        {"role": one, "reader": other, "bits_lost": float(found.lost[row, column]),
-         "bits": float(found.distances[row, column]), "activation_distance": float(apart[row, column])}
-        for row, one in enumerate(found.names)
-        for column, other in enumerate(found.names)
-    ]  # fmt: skip
-    above = found.distances[np.triu_indices(len(found.names), 1)]
-    floors = found.floor[:, 0]
-    results = {
-        "n_roles": len(found.names), "n_questions": questions, "n_replies": losses.select("role", "question").n_unique(),
-        "mantel_r": test.r, "mantel_low": test.low, "mantel_high": test.high, "mantel_p": test.p,
-        "mantel_null_p95": test.null_p95, "split_half": split_half(losses, found.names), "stress": said.stress,
-        "activation_stress": inside.stress, "median_bits": float(np.median(above)),
-        "floor_bits": float(np.nanmean(floors)), "below_floor": float(np.mean(above < np.nanmean(floors))),
-    }  # fmt: skip
-    numbers = ("axis_sd", "floor_bits", "floor_low", "floor_high")
-    places = pl.DataFrame(rows, schema_overrides=dict.fromkeys(numbers, pl.Float64))
-    return StageResult({"behaviour_places": places, "behaviour_pairs": pl.DataFrame(pairs)}, results)
+    found = compare_maps(losses, load_file(run.path / ROLE_VECTORS), kinds, axis, block, seed=seed)
+    numbers = {**found.numbers, "n_questions": questions}
+    return StageResult({"behaviour_places": found.places, "behaviour_pairs": found.pairs}, numbers)
 
 
 def _conclude(run: Run, subject: Subject, block: int, seed: int) -> None:

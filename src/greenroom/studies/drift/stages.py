@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from greenroom.asking.logs import is_log, samples_of
-from greenroom.asking.talk_local import HELD, Settings, cold_values, hold_talks, hot, message_values, options, part
+from greenroom.asking.talk_local import HELD, Settings, hold_talks, hot, message_values, options, part
 from greenroom.directions import Direction
+from greenroom.directions.axis import axes_of
+from greenroom.directions.cold import cold_places
 from greenroom.directions.interventions import cap as capped
-from greenroom.directions.interventions import direction_named
-from greenroom.directions.stored import stored
 from greenroom.errors import LibraryError
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
@@ -29,13 +28,9 @@ from greenroom.studies.drift import design
 from greenroom.studies.drift.findings import PREDICTED, REPLIES, drift_table, findings, predicted
 from greenroom.subject import Subject, load, opened
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FLOOR = "default:p25"  # of the arm `cap`
 WAVE = 8  # conversations held at once: what an interruption costs; each asks some hundred replies
 CONVERSATIONS = 3  # cases a domain and kind of user
-READER_AXIS = "reader_axis"  # built from cold re-reads (reader/axis.py); used where these weights have one
 
 
 @dataclass(frozen=True)
@@ -96,8 +91,7 @@ def measure_drift(
         raise LibraryError(f"tokens is {tokens}; expected at least 4, since shorter replies say nothing of a character")
     subject = opened(model, adapter=adapter, device=device, dtype=dtype, template=template)
     user = load(player, device=device, dtype=dtype) if isinstance(player, str) else player
-    hot_axis = axis or direction_named(subject, "assistant")
-    cold_axis = axis or stored(subject, READER_AXIS) or hot_axis
+    hot_axis, cold_axis = axes_of(subject, axis)
     edits = capped(hot_axis, floor) if "cap" in tried else ()
     config = {
         "cases": [case.id for case in chosen], "turns": turns, "return_turns": return_turns, "arms": tried,
@@ -133,14 +127,14 @@ def measure_drift(
                 replies=sum(design.replies_of(case, turns, return_turns, tried) for case in wave),
                 progress=part(run.advance, 0, HELD),
             )  # fmt: skip
-            values = cold_values(
-                subject, cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said],
+            cold = cold_places(
+                subject, cold_axis, [one.ask.message for one in said], [one.reply for one in said],
                 part(run.advance, HELD, 1),
             )  # fmt: skip
             rows = [
                 _row(wave[one.talk], one.ask.name, one.ask.message, one.reply.text, one.reply.finish == "length")
                 | {"axis_sd_hot": warm, "axis_sd_cold": cool}
-                for one, warm, cool in zip(said, hot(said, hot_axis), _places(cold_axis, values), strict=True)
+                for one, warm, cool in zip(said, hot(said, hot_axis), cold, strict=True)
             ]
             return StageResult({f"replies_{number + 1}": pl.DataFrame(rows, schema=REPLIES)})
 
@@ -170,7 +164,7 @@ def _from_log(
     """The same from the texts of an Inspect log, read cold by a small model."""
     log, samples = samples_of(path, "drift")
     subject = opened(reader, device=device, dtype=dtype)
-    cold_axis = axis or stored(subject, READER_AXIS) or direction_named(subject, "assistant")
+    _, cold_axis = axes_of(subject, axis)
     rows = [
         _row(design.Case(*(sample.metadata[name] for name in design.Case._fields)), *_told(reply))
         | ({"conversation": f"{sample.id}-{sample.epoch}"} if sample.epoch > 1 else {})
@@ -190,11 +184,8 @@ def _from_log(
 
         def read() -> StageResult:
             frame = pl.DataFrame(rows, schema=REPLIES)
-            values = cold_values(
-                subject, cold_axis.layer, frame["message"].to_list(), frame["reply"].to_list(), run.advance
-            )
-            places = pl.Series("axis_sd_cold", _places(cold_axis, values), pl.Float64)
-            return StageResult({"replies_1": frame.with_columns(places)})
+            cold = cold_places(subject, cold_axis, frame["message"].to_list(), frame["reply"].to_list(), run.advance)
+            return StageResult({"replies_1": frame.with_columns(pl.Series("axis_sd_cold", cold, pl.Float64))})
 
         run.stage("reading", read)
         task = log.eval.metadata or {}
@@ -263,14 +254,6 @@ def _row(case: design.Case, name: str, message: str, reply: str, cut: bool) -> d
 
 def _told(reply: dict[str, Any]) -> tuple[str, str, str, bool]:
     return reply["name"], reply["message"], reply["text"], bool(reply["cut"])
-
-
-def _places(axis: Direction, values: np.ndarray) -> list[float | None]:
-    """Places on the axis, sd; None where nothing was read."""
-    import torch
-
-    found: Tensor = axis.sd(torch.from_numpy(values).float())
-    return [None if np.isnan(value) else float(value) for value in found.numpy()]
 
 
 def _wave(number: int) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 
 from greenroom.conversation import Conversation, user
 from greenroom.directions import Direction
+from greenroom.directions.cold import cold_places
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer
-from greenroom.measures.coherence import degenerate, perplexity, repetition
+from greenroom.measures.coherence import degenerate, perplexity, repeated_share
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.personas import library
 from greenroom.studies.frontier.cloze import trait_of
@@ -102,24 +103,22 @@ def read_replies(
     ids, texts = replies["tokens"].to_list(), replies["reply"].to_list()
     written = [index for index, tokens in enumerate(ids) if tokens]
     surprise = np.full(len(ids), np.nan)
-    cold = np.full(len(ids), np.nan)
     scores = np.full(len(ids), np.nan)
     if written:
         asked, said = [conversations[index] for index in written], [ids[index] for index in written]
         surprise[written] = -np.array(subject.score(asked, said, progress=_part(progress, 0, 3)).total)
-        values = subject.activations(asked, [direction.layer], "reply", replies=said, progress=_part(progress, 1, 3))
-        cold[written] = direction.sd(values.values[0]).numpy()
         scores[written] = score(asked, [texts[index] for index in written])
+    cold = cold_places(subject, direction, replies["prompt"].to_list(), ids, _part(progress, 1, 3))
     if progress is not None:
         progress(3000, 3000)
     words, vocabulary = topic_words(direction), int(subject.network.config.vocab_size)
     lengths = np.array([len(tokens) for tokens in ids])
     return replies.with_columns(
         pl.Series("score", scores, nan_to_null=True),
-        pl.Series("projection_cold", cold, nan_to_null=True),
+        pl.Series("projection_cold", cold, dtype=pl.Float64),
         pl.Series("surprise", surprise, nan_to_null=True),
         pl.Series("n_tokens", lengths),
-        pl.Series("repetition", [repetition(tokens) for tokens in ids], dtype=pl.Float64),
+        pl.Series("repetition", [repeated_share(tokens) for tokens in ids], dtype=pl.Float64),
         pl.Series(
             "degenerate",
             [
@@ -148,7 +147,7 @@ def summarise(read: pl.DataFrame, setting: str, unedited: str, unit: str, seed: 
     def change(column: str, place: str) -> Interval:
         """Mean change of the same prompt under the same random numbers, with its interval over questions."""
         sides = [frame.filter(pl.col("place") == place) for frame in (own, plain)]
-        after, before = (side[column].cast(pl.Float64).fill_null(float("nan")).to_numpy() for side in sides)
+        after, before = (side[column].cast(pl.Float64).to_numpy() for side in sides)
         return bootstrap_mean(after - before, sides[0]["question"].to_list(), seed=seed)
 
     effect, cold, leak = change("score", "effect"), change("projection_cold", "effect"), change("score", "neutral")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from greenroom.conversation import Conversation, Message
 from greenroom.directions import Direction
+from greenroom.directions.cold import cold_places
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.measures.intervals import bootstrap_difference
 from greenroom.personas import Role
@@ -120,7 +121,7 @@ def hold(
             made.append((scene, turn, scene.said[turn], reply))
         if progress is not None:
             progress(turn + 1, items.turns + 1)
-    cold = _cold(subject, axis, made)
+    cold = cold_places(subject, axis, [said for _, _, said, _ in made], [reply for *_, reply in made])
     rows: list[dict[str, Any]] = []
     for (scene, turn, said, reply), colder in zip(made, cold, strict=True):
         hot = None if reply.activations is None else float(axis.sd(reply.activations[0]))
@@ -185,15 +186,3 @@ def _scenes(items: Stimuli, roles: list[Role], conversations: int) -> list[_Scen
             else:
                 scenes.append(_Scene(pressure.name, number, [], pressure.conversations[number]))
     return scenes
-
-
-def _cold(subject: Subject, axis: Direction, made: list[tuple[_Scene, int, str, Reply]]) -> list[float | None]:
-    """Each reply re-read after that turn's plain user message alone; None for a reply without tokens."""
-    rows = [index for index, (_, _, _, reply) in enumerate(made) if reply.tokens]
-    bare: list[Conversation] = [[{"role": "user", "content": made[index][2]}] for index in rows]
-    found: list[float | None] = [None] * len(made)
-    if rows:
-        values = subject.activations(bare, [axis.layer], "reply", replies=[made[index][3] for index in rows]).values[0]
-        for index, value in zip(rows, axis.sd(values).tolist(), strict=True):
-            found[index] = value
-    return found

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from greenroom.asking.elicitation import TEMPERATURE, TOP_P
 from greenroom.asking.logs import is_log, samples_of
-from greenroom.asking.talk_local import HELD, WAVE, Settings, cold_values, hold_talks, hot, options, part
+from greenroom.asking.talk_local import HELD, WAVE, Settings, hold_talks, hot, options, part
 from greenroom.directions import Direction
-from greenroom.directions.cast import DEFAULT, Cast, perform, usual_cast
-from greenroom.directions.interventions import direction_named
-from greenroom.directions.persona_space import persona_space
-from greenroom.directions.rollouts import cold_values as cold_rollouts
-from greenroom.directions.stored import stored
+from greenroom.directions.axis import axes_of
+from greenroom.directions.cast import Cast, perform, usual_cast
+from greenroom.directions.cold import cold_values, in_sd
+from greenroom.directions.persona_space import place_roles_in_role_sd
 from greenroom.errors import LibraryError
 from greenroom.measures.coherence import degenerate
 from greenroom.measures.repetition import repeats
@@ -32,7 +32,6 @@ from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_json
 from greenroom.studies.drift.design import REPLY_TOKENS
-from greenroom.studies.drift.stages import READER_AXIS
 from greenroom.studies.selftalk import design
 from greenroom.studies.selftalk.findings import MESSAGES, PLACES, components, findings
 from greenroom.subject import Subject, opened
@@ -93,8 +92,7 @@ def measure_selftalk(
     talks = [] if from_log else design.design(openings, repeats, messages, seed)
     own: dict[str, Any] = {} if from_log else {"adapter": adapter, "template": template}
     subject = opened(reader if from_log else model, device=device, dtype=dtype, **own)
-    hot_axis = axis or direction_named(subject, "assistant")
-    cold_axis = axis or stored(subject, READER_AXIS) or hot_axis
+    hot_axis, cold_axis = axes_of(subject, axis)
     played = cast or usual_cast(questions=QUESTIONS, tokens=ROLE_TOKENS)
     config = {
         "axes": [digest(one.vector().numpy().tobytes()) for one in (hot_axis, cold_axis)],
@@ -145,38 +143,17 @@ class _Stages:
 
     def space(self, cast: Cast) -> StageResult:
         """Persona space of cold re-reads: where roles and the default character lie, and the axes to place others."""
-        performance = perform(
-            self.subject, cast, seed=self.settings.seed, progress=lambda done, total: self.run.advance(done, 2 * total)
-        )
-        layer = self.cold_axis.layer
-        cold = cold_rollouts(
-            self.subject, performance.rollouts, [layer],
-            progress=lambda done, total: self.run.advance(total + done, 2 * total),
-        )[0]  # fmt: skip
-        roles = performance.frame["role"].to_numpy()
-        names = [name for name in dict.fromkeys(roles.tolist()) if name != DEFAULT]
-        import torch
-
-        vectors = torch.stack([cold[torch.from_numpy(roles == name)].mean(dim=0) for name in [DEFAULT, *names]])
-        space = persona_space(vectors[1:], vectors[0])
-        count = min(COMPONENTS, len(space.explained))
-        # In units of how far roles lie apart along each component.
-        unit = space.coordinates(vectors[1:])[:, :count].std(dim=0).clamp_min(1e-6)
-        spots = (space.coordinates(vectors)[:, :count] / unit).tolist()
-        tensors = {"center": space.center, "components": (space.components[:count] / unit[:, None]).contiguous()}
-        rows = [
-            {"role": role, **dict(zip(components(count), spot, strict=True))}
-            for role, spot in zip([DEFAULT, *names], spots, strict=True)
-        ]
+        played = perform(self.subject, cast, seed=self.settings.seed, progress=part(self.run.advance, 0, 0.5))
+        cold = played.cold(self.subject, [self.cold_axis.layer], part(self.run.advance, 0.5, 1))
+        vectors = {name: of[0] for name, of in cold.role_vectors().items()}
+        placed = place_roles_in_role_sd(vectors, COMPONENTS)
 
         def save(path: Path) -> None:
             from safetensors.torch import save_file
 
-            save_file(tensors, path)
+            save_file({"center": placed.space.center, "components": placed.space.components.contiguous()}, path)
 
-        schema = {"role": pl.String, **dict.fromkeys(components(count), pl.Float64)}
-        explained = [float(share) for share in space.explained[:count]]
-        return StageResult({"places": pl.DataFrame(rows, schema=schema)}, {"explained": explained}, {SPACE: save})
+        return StageResult({"places": placed.places}, {"explained": placed.space.explained.tolist()}, {SPACE: save})
 
     def talks(self, wave: Sequence[design.Talk], number: int, messages: int, system: str) -> StageResult:
         said = hold_talks(
@@ -187,9 +164,9 @@ class _Stages:
             progress=part(self.run.advance, 0, HELD),
         )  # fmt: skip
         values = cold_values(
-            self.subject, self.cold_axis.layer, [one.ask.message for one in said], [one.reply for one in said],
+            self.subject, [self.cold_axis.layer], [one.ask.message for one in said], [one.reply for one in said],
             part(self.run.advance, HELD, 1),
-        )  # fmt: skip
+        )[0]  # fmt: skip
         vocabulary = int(self.subject.network.config.vocab_size)
         rows = []
         for one, warm in zip(said, hot(said, self.hot_axis), strict=True):
@@ -217,23 +194,21 @@ class _Stages:
                      "gibberish": degenerate(reply["text"], tokens, None, 2), "surprise": None, "axis_sd_hot": None}
                 )  # fmt: skip
         values = cold_values(
-            self.subject, self.cold_axis.layer, [row["answers"] for row in rows], [row["message"] for row in rows],
+            self.subject, [self.cold_axis.layer], [row["answers"] for row in rows], [row["message"] for row in rows],
             self.run.advance,
-        )  # fmt: skip
+        )[0]  # fmt: skip
         return StageResult({"messages_1": self._placed(rows, values)})
 
-    def _placed(self, rows: list[dict[str, Any]], values: np.ndarray) -> pl.DataFrame:
+    def _placed(self, rows: list[dict[str, Any]], values: Tensor) -> pl.DataFrame:
         """The rows with their cold places on the axis and in persona space, and whether each message repeats."""
-        import torch
         from safetensors.torch import load_file
 
         space = load_file(self.run.path / SPACE)
-        given = torch.from_numpy(values).float()
-        places = self.cold_axis.sd(given).tolist()
-        spots = ((given - space["center"]) @ space["components"].T).tolist()
+        places = in_sd(self.cold_axis, values)
+        spots = ((values - space["center"]) @ space["components"].T).tolist()
         said: dict[str, list[dict[str, Any]]] = {}
         for row, place, spot in zip(rows, places, spots, strict=True):
-            row["axis_sd_cold"] = None if math.isnan(place) else place
+            row["axis_sd_cold"] = place
             row |= {
                 name: None if math.isnan(value) else value
                 for name, value in zip(components(len(spot)), spot, strict=True)
