@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +18,7 @@ from inspect_ai._util.error import PrerequisiteError  # not public, but what pro
 from inspect_ai.model import GenerateConfig, Logprobs, Model, ModelAPI, ModelOutput
 
 from greenroom.asking.calls import Once, chat, together
-from greenroom.asking.types import Answer, Source
+from greenroom.asking.types import Answer, Heard
 from greenroom.conversation import Conversation, assistant, split_reasoning
 
 SAMPLES = 5  # replies a question where a provider has no log-probabilities
@@ -40,18 +39,6 @@ REFUSED_WORDS = (
 )
 
 _abilities: WeakKeyDictionary[ModelAPI, Once] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What came back for one question, unread: one log-probability (nats) an option, or the texts of sampled replies,
-    without their reasoning. cut: the token limit ended the one open reply."""
-
-    source: Source | None
-    logprobs: tuple[float | None, ...] = ()
-    texts: tuple[str, ...] = ()
-    missing: str | None = None
-    cut: bool = False
 
 
 async def option_logprobs(model: Model, conversation: Conversation, options: Sequence[str], listed: bool) -> Answer:
