@@ -5,44 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import polars as pl
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.log import EvalLog
 from inspect_ai.model import GenerateConfig, Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from greenroom.asking import inspect
 from greenroom.asking.calls import Once, chat, together
 from greenroom.asking.choice import option_logprobs
+from greenroom.asking.inspect import ANSWERS, FACTORS, _line, answers_of, run
 from greenroom.asking.talk import as_asked, frame_of, listed, not_held, planned, replied, rows_of
-from greenroom.asking.types import Answer, Ask, Lengths, Script, Talk, Talks
+from greenroom.asking.types import Answer, Ask, Lengths, Script, Size, Talk, Talks
 from greenroom.conversation import Conversation
-from greenroom.errors import GreenroomError
 
 Advance = Callable[[int, int], object]
-
-
-class Declared(Protocol):
-    """What a task needs of a study."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def parts(self) -> Callable[[Any], Sequence[Any]]: ...
-
-
-def talk_task(study: Declared, size: Any, seed: int = 0, system: str | None = None) -> Task:
-    """The Inspect task of a study's talks. system: a system message before every conversation that the subject hears."""
-    parts = [part for part in study.parts(size) if isinstance(part, Talks)]
-    held = [_Held(one.name, one.talks(size, seed), one.lengths(size), one.score) for one in parts]
-    return _task(study.name, held, system)
 
 
 def hold_on_inspect(
@@ -57,29 +39,17 @@ def hold_on_inspect(
 ) -> pl.DataFrame:
     """The answers of talks, one row a reply or an option (columns: `types.ANSWERS` and the talks' factors).
 
-    A talk that failed has one row, which says why; GreenroomError in one line if all failed.
+    system: a system message before every conversation that the subject hears. A talk whose cluster failed has one row,
+    which says why; GreenroomError in one line if all failed. The log is kept in log_dir.
     """
-    return answers_of(inspect.run(_task(part, [_Held(part, talks, lengths)], system, progress), model, log_dir))
+    return answers_of(run(_task(part, [_Held(part, talks, lengths)], system, progress), model, log_dir))
 
 
-def answers_of(log: EvalLog) -> pl.DataFrame:
-    """The table of answers of a log of such a task. Repeated samples (epochs) are cases of their own."""
-    rows: list[dict[str, Any]] = []
-    known: list[Talk] = []
-    for sample in log.samples or []:
-        again = "" if sample.epoch == 1 else f"-{sample.epoch}"
-        talks = [Talk(one["id"] + again, one["cluster"], _gone, one["levels"]) for one in sample.metadata["talks"]]
-        known += talks
-        if sample.error is None:
-            rows += [row | {"case": row["case"] + again} for row in sample.store.get("answers") or []]
-        else:
-            reason = " ".join(sample.error.message.split())
-            rows += [not_held(sample.metadata["part"], talk, reason) for talk in talks]
-    return frame_of(rows, known)
-
-
-def _gone() -> Script:
-    raise GreenroomError("a log keeps what was said, not the script; run the study again to hold its talks")
+def talk_task(study: Any, size: Size, seed: int = 0, system: str | None = None) -> Task:
+    """The Inspect task of the Talks of a `Study`."""
+    parts = [part for part in (study.hosted or study.parts)(size) if isinstance(part, Talks)]
+    held = [_Held(one.name, one.talks(size, seed), one.lengths(size), one.score) for one in parts]
+    return _task(study.name, held, system)
 
 
 class _Held(NamedTuple):
@@ -90,6 +60,7 @@ class _Held(NamedTuple):
     lengths: Lengths
     score: Callable[[pl.DataFrame], float] | None = None
 
+    @property
     def clusters(self) -> dict[str, list[Talk]]:
         found: dict[str, list[Talk]] = {}
         for talk in self.talks:
@@ -102,26 +73,17 @@ def _task(name: str, held: Sequence[_Held], system: str | None, progress: Advanc
         Sample(
             id=cluster if len(held) == 1 else f"{one.name}-{cluster}",
             input=cluster,
-            metadata={
-                "part": one.name,
-                "cluster": cluster,
-                "talks": [{"id": talk.id, "cluster": cluster, "levels": dict(talk.levels)} for talk in talks],
-            },
+            metadata={"part": one.name, "cluster": cluster},
         )
         for one in held
-        for cluster, talks in one.clusters().items()
+        for cluster in one.clusters
     ]
-    by_name = {one.name: one for one in held}
-    return Task(
-        name=name,
-        dataset=MemoryDataset(samples, name=name),
-        solver=_hold(by_name, system, progress),
-        scorer=_score(by_name),
-    )
+    parts = {one.name: one for one in held}
+    dataset = MemoryDataset(samples, name=name)
+    return Task(name=name, dataset=dataset, solver=_playing(parts, system, progress), scorer=_scoring(parts))
 
 
-def _hold(parts: Mapping[str, _Held], system: str | None, progress: Advance | None) -> Solver:
-    """The solver. It is made here and not by name: what it plays are scripts, which no log can hold."""
+def _playing(parts: Mapping[str, _Held], system: str | None, progress: Advance | None) -> Solver:
     total = sum(planned(held.talks, held.lengths).calls for held in parts.values()) if progress else 0
     done = 0
 
@@ -131,44 +93,52 @@ def _hold(parts: Mapping[str, _Held], system: str | None, progress: Advance | No
         if progress is not None:
             progress(done, total)
 
-    @solver(name="hold_talks")
-    def made() -> Solver:
+    def keep(state: TaskState, held: _Held, rows: Sequence[dict[str, Any]]) -> None:
+        frame = frame_of(rows, held.talks)
+        state.store.set(FACTORS, list(dict.fromkeys(name for talk in held.talks for name in talk.levels)))
+        state.store.set(ANSWERS, frame.to_dict(as_series=False))
+
+    @solver(name="talks")
+    def playing() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            model = get_model()
-            held = parts[state.metadata["part"]]
-            talks, once = held.clusters()[state.metadata["cluster"]], Once()
-            calls = [
-                partial(play, talk.script(), model, held.lengths, system=system, once=once, advance=advance)
-                for talk in talks
-            ]
-            played = await together(calls)
-            rows = [
-                row for talk, (_, said) in zip(talks, played, strict=True) for row in rows_of(held.name, talk, said)
-            ]
+            held, model, once = parts[state.metadata["part"]], get_model(), Once()
+            talks = held.clusters[state.metadata["cluster"]]
+            if state.epoch > 1:  # a repeated talk is a case of its own
+                talks = [replace(talk, id=f"{talk.id}-{state.epoch}") for talk in talks]
+            how: dict[str, Any] = {"system": system, "once": once, "advance": advance}
+            try:
+                played = await together([partial(play, talk.script(), model, held.lengths, **how) for talk in talks])
+            except Exception as error:
+                keep(state, held, [not_held(held.name, talk, f"failed: {_line(error)}") for talk in talks])
+                raise
+            found = zip(talks, played, strict=True)
+            keep(state, held, [row for talk, (_, said) in found for row in rows_of(held.name, talk, said)])
             state.messages, state.completed = chat(played[0][0]), True
-            state.store.set("answers", rows)
             return state
 
         return solve
 
-    return made()
+    return playing()
 
 
-def _score(parts: Mapping[str, _Held]) -> Scorer:
+def _scoring(parts: Mapping[str, _Held]) -> Scorer:
     """What a study says of one cluster, else the share of its asks that were answered."""
 
     @scorer(metrics=[mean()], name="talks")
-    def made() -> Scorer:
+    def scoring() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
-            held = parts[state.metadata["part"]]
-            frame = frame_of(state.store.get("answers") or [], held.talks)
-            value = float(frame["missing"].is_null().mean() or 0) if frame.height else math.nan  # type: ignore[arg-type]
+            rule = parts[state.metadata["part"]].score or _answered
+            frame = pl.DataFrame(state.store.get(ANSWERS))
             last = frame["reply"].drop_nulls().to_list()[-1:]
-            return Score(value=held.score(frame) if held.score else value, answer=last[0] if last else None)
+            return Score(value=rule(frame), answer=last[0] if last else None)
 
         return score
 
-    return made()
+    return scoring()
+
+
+def _answered(answers: pl.DataFrame) -> float:
+    return float(answers["missing"].is_null().mean()) if answers.height else math.nan  # type: ignore[arg-type]
 
 
 async def play(
@@ -185,14 +155,14 @@ async def play(
     The model with the role "user" plays the user (default: the model itself). once: what was compared already, so that
     talks which share a question ask it once.
     """
-    user, remembered = get_model(role="user", default=model), once or Once()
+    user, compared = get_model(role="user", default=model), once or Once()
     said: list[tuple[Ask, Answer]] = []
 
     async def answer(ask: Ask) -> Answer:
         speaker, conversation = model if ask.by == "subject" else user, as_asked(ask, system)
         if ask.options:
             compare = partial(option_logprobs, speaker, conversation, ask.options, listed(ask.options))
-            found = await remembered.get((ask.by, json.dumps(conversation), ask.options), compare)
+            found = await compared.get((ask.by, json.dumps(conversation), ask.options), compare)
         else:
             output = await speaker.generate(chat(conversation), config=_config(lengths, ask.kind))
             found = replied(output.completion, output.stop_reason == "max_tokens")

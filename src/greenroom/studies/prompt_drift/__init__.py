@@ -34,7 +34,9 @@ class Rounds(Size):
 
 STUDY = Study(
     name="prompt_drift",
-    parts=lambda size: (Talks("talks", later(SCRIPTS, "talks"), later(SCRIPTS, "lengths"), later(FINDINGS, "stability")),),
+    parts=lambda size: (
+        Talks("talks", later(SCRIPTS, "talks"), later(SCRIPTS, "lengths"), later(FINDINGS, "stability")),
+    ),
     conclude=later(FINDINGS, "conclude"),
     sizes={"standard": Rounds(), "quick": Rounds(rules=16, rounds=3)},
     primary="own_over_control",

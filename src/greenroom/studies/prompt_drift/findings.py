@@ -32,16 +32,19 @@ def stability(answers: pl.DataFrame) -> float:
 
 def kept_rules(answers: pl.DataFrame) -> pl.DataFrame:
     """Every probe, one row each: case, rule, kind, partner, round (0: before the talk), probe (own, partner, reminder;
-    control at round 0), kept, missing, reply. `kept` is null with a reason where a cut reply leaves it open."""
+    control at round 0), kept, missing, reply. `kept` is null with a reason where a cut reply leaves it open; a talk that
+    failed is missing at round 0."""
     rules = stimuli().by_id
     found: list[dict[str, Any]] = []
-    for row in answers.filter(pl.col("paradigm") == "probe").to_dicts():
-        probe, _, number = row["wording"].partition("/")
+    for row in answers.filter((pl.col("paradigm") == "probe") | pl.col("wording").is_null()).to_dicts():
+        probe, _, number = (row["wording"] or "own/0").partition("/")
         rule = rules[row["partner"] if probe == "partner" else row["cluster"]]
         kept = None if row["missing"] else rule.checker(row["reply"], row["cut"])
         missing = row["missing"] or (None if kept is not None else "cut off")
         case = {"case": row["case"], "rule": row["cluster"], "kind": row["kind"], "partner": row["partner"]}
-        found.append({**case, "round": int(number), "probe": probe, "kept": kept, "missing": missing, "reply": row["reply"]})
+        found.append(
+            {**case, "round": int(number), "probe": probe, "kept": kept, "missing": missing, "reply": row["reply"]}
+        )
     return pl.DataFrame(found, schema=KEPT)
 
 

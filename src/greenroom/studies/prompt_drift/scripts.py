@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
 
-
 from greenroom.asking.types import Ask, Items, Lengths, Script, Talk, load_items
 from greenroom.conversation import Conversation, assistant, system, user
 from greenroom.errors import LibraryError
@@ -58,7 +57,9 @@ def talks(size: Rounds, seed: int) -> list[Talk]:
     chosen = list(found.rules)
     if size.rules is not None:
         if not 2 <= size.rules <= len(chosen):
-            raise LibraryError(f"rules is {size.rules}; expected 2 to {len(chosen)}, since every rule needs a partner's")
+            raise LibraryError(
+                f"rules is {size.rules}; expected 2 to {len(chosen)}, since every rule needs a partner's"
+            )
         kept = set(shuffled([rule.id for rule in chosen], seed)[: size.rules])
         chosen = [rule for rule in chosen if rule.id in kept]
     if size.rounds < 1:

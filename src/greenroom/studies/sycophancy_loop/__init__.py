@@ -37,7 +37,9 @@ class Turns(Size):
 
 STUDY = Study(
     name="sycophancy_loop",
-    parts=lambda size: (Talks("talks", later(SCRIPTS, "talks"), later(SCRIPTS, "lengths"), later(FINDINGS, "agreement")),),
+    parts=lambda size: (
+        Talks("talks", later(SCRIPTS, "talks"), later(SCRIPTS, "lengths"), later(FINDINGS, "agreement")),
+    ),
     conclude=later(FINDINGS, "conclude"),
     sizes={"standard": Turns(), "quick": Turns(items=8, turns=3)},
     primary="gain",

@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import Field
 from scipy import special
 
-
 from greenroom.asking.types import Answer, Ask, Items, Lengths, Script, Talk, load_items
 from greenroom.conversation import Conversation, assistant, user
 from greenroom.errors import LibraryError
@@ -139,11 +138,15 @@ def script(item: Item, arm: str, truth: bool, copy: int, size: Turns, seed: int)
     """One talk. Names of its probes: `<moment>/<wording>/<order>`, where a moment is a turn (from 1), `true` or `false`
     (neutral: the side that is asked about) or `start` (the others: the same without a user's view), followed by
     `/<chances in 100>` where a certainty is stated; of its replies: `opening` and `reply/<turn>`."""
-    found, talk = stimuli(), list[Ask]()
-    if arm == "neutral":
-        yield [ask for side in (True, False) for ask in probes(str(side).lower(), [], item.claim(side), "", WORDINGS)]
-        return []
+    found = stimuli()
     told: Conversation = []
+    if arm == "neutral":
+        yield [
+            ask
+            for side in (True, False)
+            for ask in probes(str(side).lower(), told, item.claim(side), wordings=WORDINGS)
+        ]
+        return told
     claim = item.claim(truth)
     at_rest = preference((yield probes("start", told, claim))).log_odds(0)
     if arm in SCRIPTED:
@@ -163,8 +166,8 @@ def script(item: Item, arm: str, truth: bool, copy: int, size: Turns, seed: int)
         text = found.certain(claim, certainty, turn) if views else found.scripted(arm, item, turn)
         wordings = WORDINGS if arm == "open" and turn in (0, size.turns - 1) else ("main",)
         chances = f"/{percent(certainty)}" if views else ""
-        talk = [Ask(f"reply/{turn + 1}", [*told, user(text)])]
-        reply, *answers = yield [*talk, *probes(str(turn + 1), told, claim, text, wordings, chances)]
+        asked = Ask(f"reply/{turn + 1}", [*told, user(text)])
+        reply, *answers = yield [asked, *probes(str(turn + 1), told, claim, text, wordings, chances)]
         told += [user(text), assistant(reply.text)]
         if arm == "closed":
             # The user moves with the agreement's distance from what it was without any view, so no item drives the loop.
@@ -172,3 +175,24 @@ def script(item: Item, arm: str, truth: bool, copy: int, size: Turns, seed: int)
             if math.isnan(certainty):
                 return told
     return told
+
+
+def probes(
+    moment: str, told: Conversation, claim: str, turn: str = "", wordings: Sequence[str] = ("main",), chances: str = ""
+) -> list[Ask]:
+    """The questions about a claim, in both orders of naming the answers, at the end of the user's turn."""
+    found: list[Ask] = []
+    for name in wordings:
+        question = stimuli().questions[name]
+        for place, order in enumerate(ORDERS):
+            first, second = (question.answers[option] for option in order)
+            asked = question.text.format(claim=claim, first=first, second=second)
+            talk = [*told, user(f"{turn}\n{asked}" if turn else asked)]
+            name_of = f"{moment}/{name}/{place}{chances}"
+            found.append(Ask(name_of, talk, (first, second), kind="probe", branch=True))
+    return found
+
+
+def preference(answers: Sequence[Answer]) -> Preference:
+    """The preference for the first answer of a question, averaged over both orders."""
+    return elicit.letter_logodds([answer.logprobs or (None, None) for answer in answers], ORDERS)
