@@ -42,9 +42,9 @@ def audit(
 
 def job(*, quick: bool = False, full: bool = False) -> Job:
     """What an audit does: the studies that say so themselves."""
-    from greenroom.studies import NAMES, study
+    from greenroom.studies import NAMES, study_named
 
-    when = {name: study(name).audit for name in NAMES}
+    when = {name: study_named(name).audit for name in NAMES}
     longer = tuple(name for name in NAMES if when[name] == "full")
     asked: Mapping[str, Any] = {"quick": quick, "full": full}
     names = tuple(name for name in NAMES if when[name] == "always" or (full and name in longer))

@@ -223,7 +223,7 @@ def checker(told: Mapping[str, Any], where: str, known: Mapping[str, Callable[..
     where: file, entry and field, for that error. known: the checkers that will do, such as `VERDICTS` for a rule.
     """
     name, given = told.get("name"), {key: value for key, value in told.items() if key != "name"}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise LibraryError(f"{where}.name: got {name!r}; expected one of {', '.join(known)}")
     takes = list(signature(known[name]).parameters.values())[2:]
     needed = {one.name for one in takes if one.default is one.empty}

@@ -33,7 +33,7 @@ NAMES = (
 )
 
 
-def study(name: str) -> Study:
+def study_named(name: str) -> Study:
     """The study of that name, imported now; GreenroomError lists the names there are."""
     return import_module(f"greenroom.studies.{_known(name)}").STUDY
 
@@ -53,7 +53,7 @@ def with_those_before(names: tuple[str, ...]) -> tuple[str, ...]:
         name = waiting.pop()
         if name not in wanted:
             wanted.add(name)
-            waiting += study(name).after
+            waiting += study_named(name).after
     return tuple(name for name in NAMES if name in wanted)
 
 

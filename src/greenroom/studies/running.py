@@ -33,11 +33,11 @@ def measure(
     on the same machine. Interrupted at any time, the same call goes on where it stopped. GreenroomError in one line.
     """
     from greenroom.runs import shared_results
-    from greenroom.studies import study
+    from greenroom.studies import study_named
 
     progress = progress or Progress()
     who = _opened(model)
-    studies = [study(name) for name in job.names]
+    studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
     run = open_run(
@@ -85,10 +85,10 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
     shown = studies_of(run)
     chapters = {results.name: _chapters(results) for results in shown}
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
-    from greenroom.studies import study
+    from greenroom.studies import study_named
 
     # A study that builds on another says more than that one does.
-    below = {earlier for name in headlines for earlier in study(name).after}
+    below = {earlier for name in headlines for earlier in study_named(name).after}
     headline = next((said for name, said in headlines.items() if name not in below), "")
     made = [one for own in chapters.values() for one in own]
     return write(run, made, headline, shown), headline, made
@@ -105,9 +105,9 @@ def _chapters(results: Results) -> list[Chapter]:
     from greenroom.report.default_chapter import default_chapter
     from greenroom.report.parts import words
     from greenroom.store import read_json
-    from greenroom.studies import study
+    from greenroom.studies import study_named
 
-    made = study(results.name).chapters
+    made = study_named(results.name).chapters
     found = [default_chapter(results)] if made is None else list(made(results))
     kept = results.folder / "kept.json"
     if not kept.exists():
