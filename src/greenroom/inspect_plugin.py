@@ -1,7 +1,7 @@
 """What Inspect loads through Greenroom's entry point: the provider `greenroom/<model>`, and a task for each study.
 
 Loading this imports no study, so that a broken one does not take the others along, and no torch; that happens when a
-model is created. Arguments of a task (`-T name=value`) are the fields of the study's size, `size`, `seed` and `system`.
+model is created. Arguments of a task (`-T name=value`) are the fields of the study's size, `seed` and `system`.
 """
 
 from __future__ import annotations
@@ -32,31 +32,29 @@ def _task_of(name: str) -> Any:
     return task(make)
 
 
-def _made(name: str, *, size: str = "standard", seed: int = 0, system: str | None = None, **fields: Any) -> Task:
+def _made(name: str, *, seed: int = 0, system: str | None = None, **fields: Any) -> Task:
     """The study's task; GreenroomError for arguments it does not have, and for a study that reads a local model."""
     from greenroom.asking.types import Questions, Talks
-    from greenroom.studies import study
+    from greenroom.studies import study_named
 
-    found = study(name)
-    if size not in found.sizes:
-        raise GreenroomError(f"{name} has no size {size!r}; expected one of {', '.join(found.sizes)}")
-    shape = type(found.sizes[size])
+    found = study_named(name)
+    standard = found.sizes["standard"]
     try:
-        asked = shape.model_validate({**found.sizes[size].model_dump(), **fields})
+        size = type(standard).model_validate({**standard.model_dump(), **fields})
     except ValidationError as error:
         first = error.errors()[0]
-        allowed = ", ".join([*shape.model_fields, "size", "seed", "system"])
         where = ".".join(str(part) for part in first["loc"])
+        allowed = ", ".join([*type(standard).model_fields, "seed", "system"])
         raise GreenroomError(f"{name}, -T {where}: {first['msg']}; allowed: {allowed} (-T name=value)") from error
-    parts = (found.hosted or found.parts)(asked)
+    parts = (found.hosted or found.parts)(size)
     if any(isinstance(part, Talks) for part in parts):
         from greenroom.asking.inspect_talk import talk_task
 
-        return talk_task(found, asked, seed, system)
+        return talk_task(found, size, seed, system)
     if any(isinstance(part, Questions) for part in parts):
         from greenroom.asking.inspect import task_of
 
-        return task_of(found, asked, seed, system)
+        return task_of(found, size, seed, system)
     raise GreenroomError(f"{name} reads the activations of a local model; use: greenroom eval {name} --model MODEL")
 
 

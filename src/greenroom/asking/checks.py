@@ -46,7 +46,7 @@ def checks(readings: pl.DataFrame, paradigm: str, options: Sequence[str] | None 
         found.append(validity.readable(scored["mass"].fill_null(0.0).to_list()))
         if turned.height:
             found.append(validity.reversal(*_pairs(scored, turned)))
-    else:
+    elif paradigm == "free":
         found.append(validity.readable([option is not None for option in choices(main, names).values()]))
         if (second := wording_of(readings, paradigm, "retest")).height:
             found.append(validity.retest_choices(*_both(main, second, names), count))

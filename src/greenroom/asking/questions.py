@@ -1,8 +1,9 @@
 """From cases and the wording of their paradigms to the probes that are put to a model, and from its answers to rows.
 
-Paradigms: `letter` lists the options, each in each place once; `cloze` scores options as the end of a sentence, and
-again after null prompts, which show how likely their words are for other reasons; `rating` asks for a number from 1 to
-7; `free` is read by phrases; `recall` asks what was said, and has a right answer. Nothing here calls a model.
+Paradigms: `contrast` scores options as the end of a sentence, to be compared between levels (`asking.contrast`);
+`letter` lists them, each in each place once; `cloze` scores them as `contrast` does, and again after null prompts, which
+show how likely their words are for other reasons; `rating` asks for a number from 1 to 7; `free` is read by phrases;
+`recall` asks what was said, and has a right answer. Nothing here calls a model.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from greenroom.conversation import Conversation, user
 from greenroom.measures import elicit
 from greenroom.measures.design import Order, counterbalanced
 
+PARADIGMS = ("contrast", "letter", "cloze", "rating", "free")
 BETWEEN = "\n---\n"  # sampled replies of one question, kept in one cell
 
-Wordings = dict[Literal["main", "paraphrase", "reversed"], str]
+Wording = Literal["main", "paraphrase", "reversed"]
+Wordings = dict[Wording, str]
 
 
 class Letter(Items):
@@ -33,14 +36,16 @@ class Letter(Items):
 
 
 class Frame(Items):
+    """opening: how the reply begins; an option ends it."""
+
     prompt: str
     opening: str
 
 
 class Cloze(Items):
-    """opening: how the reply begins; an option ends it. nulls: messages that ask nothing."""
+    """nulls: messages that ask nothing."""
 
-    wordings: dict[Literal["main", "paraphrase", "reversed"], Frame]
+    wordings: dict[Wording, Frame]
     nulls: tuple[str, ...] = Field(min_length=elicit.LEAST_NULLS)
 
 
@@ -51,6 +56,7 @@ class Asking(Items):
     and {acts[0]}, {acts[1]} … (the options' texts). `free` is asked in its main wording twice, for the retest.
     """
 
+    contrast: dict[Wording, Frame] = Field(default_factory=dict)
     letter: Letter | None = None
     cloze: Cloze | None = None
     rating: Wordings = Field(default_factory=dict)
@@ -106,7 +112,7 @@ def probes(asking: Asking, cases: Sequence[Case], scored: bool) -> list[Probe]:
 def _asked(asking: Asking, case: Case) -> dict[str, tuple[str, ...]]:
     """The wordings asked of a case, by paradigm. Only a case with a right answer is asked for recall, and it for nothing
     else."""
-    every = ("recall",) if case.right is not None else ("letter", "cloze", "rating", "free")
+    every = ("recall",) if case.right is not None else PARADIGMS
     if case.asked is None:
         return {paradigm: own for paradigm in every if (own := asking.wordings(paradigm))}
     return {paradigm: own for paradigm, own in case.asked.items() if own}
@@ -135,9 +141,9 @@ def _of_case(asking: Asking, case: Case, scored: bool) -> Iterator[Probe]:
         for wording in wordings:
             if paradigm == "letter":
                 yield from lettered(paradigm, wording)
-            elif paradigm == "cloze":
-                assert asking.cloze is not None
-                frame = asking.cloze.wordings[wording]  # type: ignore[index]
+            elif paradigm in ("contrast", "cloze"):
+                frames = asking.contrast if paradigm == "contrast" else asking.cloze.wordings  # type: ignore[union-attr]
+                frame = frames[wording]  # type: ignore[index]
                 yield Probe(case, paradigm, wording, put(frame.prompt, wording), *_sentences(frame, case.options))
             elif paradigm == "recall":
                 if scored or asking.letter is None:

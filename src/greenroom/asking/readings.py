@@ -20,7 +20,7 @@ NO_LOGPROBS = "the provider returns no log-probabilities"
 NO_NULL = "a null prompt could not be scored"
 
 READINGS: dict[str, Any] = {
-    "paradigm": pl.String,  # letter, letter_logodds, cloze, rating, free, recall
+    "paradigm": pl.String,  # contrast, letter, letter_logodds, cloze, rating, free, recall
     "wording": pl.String,  # main, paraphrase, reversed, retest
     "order": pl.String,  # letter: the options as shown, by number
     "option": pl.String,  # None for a rating and for recall, which are about one thing
@@ -62,6 +62,8 @@ def readings(answers: pl.DataFrame) -> pl.DataFrame:
                 nulls[key] for key in nulls if key[:2] == (part, rows[0]["item"]) and key[2].split("/")[1] == wording
             )
             read = _cloze(rows, list(own))
+        elif paradigm == "contrast":
+            read = _contrast(rows)
         elif paradigm == "rating":
             read = [_rating(rows)]
         elif paradigm == "free":
@@ -115,6 +117,16 @@ def _cloze(rows: Rows, nulls: Sequence[Rows]) -> Iterator[dict[str, Any]]:
     else:
         preference = elicit.cloze_preference(values[0], values[1:])
     return _preferred("cloze", [row["option"] for row in rows], preference)
+
+
+def _contrast(rows: Rows) -> Iterator[dict[str, Any]]:
+    """The raw preference, which the options' own words bias: it is there to be compared between levels."""
+    values = [row["logprob"] for row in rows]
+    if None in values:
+        preference = _unknown(rows[0]["missing"] or NO_LOGPROBS)
+    else:
+        preference = elicit.Preference(tuple(np.subtract(values, np.mean(values)).tolist()))
+    return _preferred("contrast", [row["option"] for row in rows], preference)
 
 
 def _preferred(paradigm: str, options: Sequence[str], preference: elicit.Preference) -> Iterator[dict[str, Any]]:
