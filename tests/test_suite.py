@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from greenroom import studies
 from greenroom.asking.questions import Asking, Cloze, Frame, Letter
@@ -119,7 +119,9 @@ def test_a_hosted_model_is_asked_by_inspects_name(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def reply(messages: Any, *_: Any, **__: Any) -> ModelOutput:
-        return ModelOutput.from_content("mockllm", f"I heard {len(messages)} messages.")
+        output = ModelOutput.from_content("mockllm", f"I heard {len(messages)} messages.")
+        output.usage = ModelUsage()  # else Inspect fetches a tokenizer to count
+        return output
 
     hosted = get_model("mockllm/model", custom_outputs=reply, memoize=False)
     monkeypatch.setattr("greenroom.asking.inspect.get_model", lambda name: hosted)
