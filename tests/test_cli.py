@@ -342,7 +342,10 @@ def test_doctor_checks_a_model(
         heard.update(options, name=name)
         return name
 
-    checks = [machine.Finding("a hook fires once a block", True, "2 of 2"), machine.Finding("zero edit", False, "0.1")]
+    checks = [
+        machine.MachineCheck("a hook fires once a block", True, "2 of 2"),
+        machine.MachineCheck("zero edit", False, "0.1"),
+    ]
     monkeypatch.setattr("greenroom.subject.load", load)
     monkeypatch.setattr("greenroom.subject.check_instrument", lambda subject: checks)
     assert main(["doctor", "folder", "--template", "plain"]) == 1

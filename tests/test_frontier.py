@@ -169,9 +169,9 @@ def test_the_budget_reaches_as_far_as_the_last_strength_before_it_is_exceeded():
 
 
 def test_repetition_and_degenerate_replies():
-    assert coherence.repetition([1, 2, 3, 4]) == 0
-    assert coherence.repetition([1, 2] * 5) == pytest.approx(1 - 2 / 8)
-    assert coherence.repetition([1, 2]) == 0
+    assert coherence.repeated_share([1, 2, 3, 4]) == 0
+    assert coherence.repeated_share([1, 2] * 5) == pytest.approx(1 - 2 / 8)
+    assert coherence.repeated_share([1, 2]) == 0
     assert coherence.degenerate("  ", [5], 1.0, 1000) == "empty"
     assert coherence.degenerate("so so so so", [7] * 9, 0.1, 1000) == "circles"
     assert coherence.degenerate("?!?", [1, 2, 3], 1.0, 1000) == "no words"

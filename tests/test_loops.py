@@ -18,8 +18,8 @@ from greenroom.asking import inspect
 from greenroom.asking.branches import listed_logprobs
 from greenroom.conversation import Conversation
 from greenroom.errors import LibraryError
+from greenroom.measures.checkers import VERDICTS, checker
 from greenroom.measures.feedback import autoregression, closed_loop, open_loop
-from greenroom.measures.rule_checkers import CHECKERS, checker
 from greenroom.measures.survival import number_of_flips, survival, turn_of_flip
 from greenroom.measures.within import within_slope
 from greenroom.studies.prompt_drift import eval as drift
@@ -351,7 +351,7 @@ KEPT = {
 RULES = {rule.id: rule for rule in drift.stimuli().rules}
 
 
-@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("name", VERDICTS)
 def test_each_checker_knows_what_keeps_and_what_breaks_a_rule(name):
     rule = next(rule for rule in RULES.values() if rule.check["name"] == name)
     overrides = {"ends_with": {"phrases": ["over"]}, "word_count": {"most": 1}}
@@ -372,9 +372,9 @@ def test_rules_are_many_and_name_real_checkers():
     assert len(RULES) >= 40
     assert len({rule.kind for rule in RULES.values()}) >= 5
     with pytest.raises(LibraryError, match="expected one of"):
-        checker({"name": "rhymes"}, "rule x")
+        checker({"name": "rhymes"}, "rule x, field check")
     with pytest.raises(LibraryError, match="rule x, field check: only takes words"):
-        checker({"name": "only", "word": "a"}, "rule x")
+        checker({"name": "only", "word": "a"}, "rule x, field check")
 
 
 def test_partners_are_other_rules_each_once_and_of_other_kinds():

@@ -7,12 +7,15 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import expit
 
 from greenroom.measures import (
+    MEASURE_SCHEMA,
     Check,
     Measure,
     assess,
@@ -72,30 +75,11 @@ def test_folds_share_nothing_cover_everything_and_keep_strata(count: int, seed: 
         assert abs(sum(item % 2 for item in parts[name]) - len(parts[name]) / 2) <= 2
 
 
-def test_a_crossed_fold_sees_neither_a_role_nor_a_question_of_another() -> None:
-    questions = design.folds([f"q{i}" for i in range(8)], {"fit": 0.5, "test": 0.5}, 1)
-    roles = design.folds([f"r{i}" for i in range(6)], 2, 1)
-    roles = {"fit": roles["0"], "test": roles["1"]}
-    seen = design.crossed(questions, roles, "test")
-    assert len(seen) == 4 * 3
-    assert not {q for q, _ in seen} & set(questions["fit"])
-    assert not {r for _, r in seen} & set(roles["fit"])
-
-
 def test_bad_shares_and_repeated_items_are_refused() -> None:
     with pytest.raises(ValueError, match="sum to 1"):
         design.folds([1, 2], {"a": 0.5})
     with pytest.raises(ValueError, match="distinct"):
         design.folds([1, 1], 2)
-
-
-def test_matched_pairs_count_the_unmatched_and_refuse_doubles() -> None:
-    records = [("s1", True), ("s1", False), ("s2", True)]
-    pairs, alone = design.matched_pairs(records, lambda r: r[0], lambda r: r[1], (True, False))
-    assert pairs == [(("s1", True), ("s1", False))]
-    assert alone == 1
-    with pytest.raises(ValueError, match="share key"):
-        design.matched_pairs([*records, records[0]], lambda r: r[0], lambda r: r[1], (True, False))
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------
@@ -159,12 +143,41 @@ def test_wilson_covers_and_stays_inside(share: float) -> None:
     assert intervals.wilson(8, 10)[1:3] == pytest.approx((0.4902, 0.9433), abs=1e-4)  # published value
 
 
-def test_fieller_by_hand() -> None:
-    # top 4, bottom 2, variances .25 and .04, covariance .02, critical 2: (16−1) − 2(8−.08)r + (4−.16)r² = 0
-    found = intervals.fieller_from_moments(4, 2, 0.25, 0.04, 0.02, critical=2.0)
-    roots = sorted(np.roots([3.84, -15.84, 15.0]).real)
-    assert found.estimate == 2
-    assert (found.low, found.high) == pytest.approx(tuple(roots))
+def test_wilson_and_ranks_by_their_formulas() -> None:
+    z = 1.959963984540054
+    for successes, n in [(0, 5), (1, 7), (8, 10), (10, 10), (2.5, 9)]:
+        share = successes / n
+        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+        by_hand = (share, max(0.0, centre - half), min(1.0, centre + half), n)
+        assert intervals.wilson(successes, n) == pytest.approx(by_hand, abs=1e-12)
+    # 1 below, two tied at 2, 9 above: ranks 1, 2.5, 2.5, 4. Of 2 · 2 pairs 2 and a half are won.
+    assert intervals.auc([2.0, 9.0], [1.0, 2.0]) == pytest.approx((4 - 0.5) / 4, abs=1e-12)
+    below, tied, above = [1.0, 2.0, 2.0, 9.0], [4.0, 1.0, 1.0, 3.0], [0.0, 5.0, 5.0, 6.0]
+    ranks = np.array([[1, 2.5, 2.5, 4], [4, 1.5, 1.5, 3], [1, 2.5, 2.5, 4]])
+    by_hand = np.corrcoef(ranks)[np.triu_indices(3, 1)].mean()
+    assert validity.paraphrase_agreement([below, tied, above]).value == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_fieller_by_its_formula() -> None:
+    rng = np.random.default_rng(2)
+    bottom = rng.normal(1, 1, 30)
+    top = 0.5 * bottom + rng.normal(0, 0.5, 30)
+    found = intervals.fieller(top, bottom)
+    assert found.estimate == pytest.approx(top.mean() / bottom.mean())
+    # A bound r is where the mean of top − r·bottom is exactly t standard errors from 0.
+    for bound in (found.low, found.high):
+        difference = top - bound * bottom
+        assert abs(difference.mean()) == pytest.approx(stats.t.ppf(0.975, 29) * difference.std(ddof=1) / math.sqrt(30))
+
+
+def test_students_interval_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(size=9)
+    found = intervals.student_mean([*values, math.nan])
+    assert found[:3] == pytest.approx((values.mean(), *stats.t.interval(0.95, 8, values.mean(), stats.sem(values))))
+    assert found.n == 9
+    assert intervals.student_mean([]) == (None, None, None, 0)
+    assert intervals.student_mean([2.0]) == (2.0, None, None, 1)
 
 
 def test_fieller_is_null_when_the_denominator_may_be_zero_and_covers_otherwise() -> None:
@@ -317,6 +330,34 @@ def test_a_void_measure_holds_no_number() -> None:
     assert headline({"letter": void}) is None
     with pytest.raises(ValueError, match="no number"):
         Measure("adherence", math.nan, None, None, 3, assess([passing()]))
+
+
+def test_rows_of_measures_have_the_same_columns_and_types_whatever_is_known() -> None:
+    void = Measure(
+        "adherence", 0.7, 0.6, 0.8, 66, letter_validity([[0, 1]] * 66), p=0.01, delta=0.12, outcome="unreadable"
+    )
+    told = Measure(
+        "cost", 0.3, 0.1, 0.5, 20, assess([passing()]), paradigm="contrast", unit="nats", split="confirm", primary=True,
+        p=0.01, delta=0.12, reach=0.9, outcome="effect",
+    )  # fmt: skip
+    assert list(told.row()) == list(MEASURE_SCHEMA)
+    assert list(told.row().values()) == [
+        "cost", True, "contrast", "confirm", "nats", 0.3, 0.1, 0.5, 20, 0.12, 0.01, None, "A", "effect", 0.9, told.reason,
+    ]  # fmt: skip
+    shown = void.row()
+    assert [shown[name] for name in ("estimate", "low", "high", "p", "n", "delta")] == [
+        None,
+        None,
+        None,
+        None,
+        66,
+        0.12,
+    ]
+    assert (shown["grade"], shown["outcome"], shown["primary"]) == ("void", "unreadable", False)
+    frames = [pl.DataFrame(rows, schema=MEASURE_SCHEMA) for rows in ([told.row()], [shown], [told.row(), shown], [])]
+    assert len({tuple(frame.schema.items()) for frame in frames}) == 1
+    with pytest.raises(ValueError, match="no number"):
+        Measure("cost", 0.1, None, None, 3, assess([passing()]), reach=math.inf)
 
 
 def test_every_check_has_its_sentences() -> None:

@@ -15,7 +15,7 @@ from greenroom.errors import ConversationError, ModelError
 from greenroom.subject import Capture, Intervention, PrefixCache, check_instrument, tiny
 from greenroom.subject.forward import FORWARD_COST, Stretch, planned
 from greenroom.subject.prefixes import shared_prefixes
-from greenroom.subject.sampling import drawn, random_streams
+from greenroom.subject.sampling import Sampling, drawn, random_streams
 from greenroom.subject.tiny import ARCHITECTURES
 
 QUESTIONS = ["hi", "hello there, my friend", "what is it?", "what is not it, and why is that so?"]
@@ -225,14 +225,14 @@ def test_activations_equal_a_plain_hook(subject, pool):
                 kept[0] = False
                 means.append(torch.stack([blocks[layer, a:b][kept[a:b]].mean(0) for a, b in spans]))
             expected = torch.stack(means)
-        assert relative(found.of(index), expected) < 1e-5
+        assert relative(found.values[:, found.conversation == index], expected) < 1e-5
 
 
 def test_reply_ids_and_reply_text_read_alike(llama):
     replies = llama.generate(CONVERSATIONS, max_new_tokens=12, seed=3, capture=Capture((1,)))
     read = llama.activations(CONVERSATIONS, [1], replies=replies)
     for index, reply in enumerate(replies):
-        assert relative(read.of(index)[:, 0], reply.activations) < 1e-5
+        assert relative(read.values[:, index], reply.activations) < 1e-5
 
 
 def test_spans_are_exact_also_when_a_text_occurs_twice(subject):
@@ -497,12 +497,27 @@ def test_random_streams_ignore_order_and_company():
     assert (together[0] != together[2]).any()
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        ({"temperature": -0.1}, "temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got -0.1, 1.0, 50"),
+        ({"top_p": 0.0}, "got 1.0, 0.0, 50"),
+        ({"top_p": 1.1}, "got 1.0, 1.1, 50"),
+        ({"top_k": -1}, "got 1.0, 1.0, -1"),
+    ],
+)
+def test_sampling_out_of_range_is_refused(llama, settings, told):
+    with pytest.raises(ValueError, match=told):
+        llama.generate(CONVERSATIONS, **settings)
+
+
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (1.0, 5), (0.7, 5), (0.7, 0)])
 def test_sampling_follows_the_truncated_distribution(top_p, top_k):
     logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(0)) * 2
     draws = 4000
     uniform = torch.rand(draws, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    ids = drawn(logits.expand(draws, -1), uniform, 0.8, top_p, top_k)
+    ids = drawn(logits.expand(draws, -1), uniform, Sampling(1, 0.8, top_p, top_k))
     # The textbook order: temperature, top-k, top-p.
     scaled = logits[0] / 0.8
     if top_k:

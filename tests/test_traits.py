@@ -26,12 +26,11 @@ from greenroom.directions.monitoring import correlation, monitor
 from greenroom.directions.poles import Poles, play_poles, told, wording
 from greenroom.directions.rollouts import Rollouts, default_token_projections
 from greenroom.directions.rulers import stored_ruler
-from greenroom.directions.scorers import CheckerScorer, ColdScorer, scorer_for
+from greenroom.directions.scorers import CheckerScorer, ColdScorer, checker_of, scorer_for
 from greenroom.directions.traits import choose_layer
 from greenroom.errors import DirectionError, LibraryError
 from greenroom.measures.intervals import Interval
 from greenroom.personas import library
-from greenroom.personas.checkers import checker, names
 from greenroom.personas.describe import authored, described, name_of, save_trait
 from greenroom.subject import Reply, tiny
 
@@ -211,25 +210,25 @@ def test_an_instruction_stands_where_it_was_asked_for():
     ],
 )
 def test_checkers_put_more_above_less(trait, more, less):
-    check = checker(trait)
+    check = checker_of(trait)
     assert check is not None
     assert check(more) > check(less)
 
 
 def test_checkers_by_hand():
-    shares = {name: checker(name) for name in names()}
+    shares = {name: checker_of(name) for name in library.checks()}
     assert shares["shouting"]("AB cd") == 0.5
     assert shares["listing"]("1. a\nb\n\n2. c\nd") == 0.5
     assert shares["exclamation"]("One! Two. Three! 4.5") == pytest.approx(2 / 3)
     assert shares["brevity"]("one two three four") == -2.0
     assert shares["french"]("il y a un chat") == pytest.approx(4 / 5)
     assert shares["hedging"]("Perhaps so. It is. It could be. No.") == 0.5
-    assert all(np.isnan(check("")) for check in shares.values())
+    assert all(check("") is None for check in shares.values())
 
 
 def test_every_surface_trait_has_a_checker_and_no_other_trait_has():
-    assert set(names()) == {trait.name for trait in library.traits() if trait.kind == "surface"}
-    assert checker("sycophancy") is None
+    assert set(library.checks()) == {trait.name for trait in library.traits() if trait.kind == "surface"}
+    assert checker_of("sycophancy") is None
 
 
 # Scores ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypedDict, cast
 from greenroom.errors import ConversationError
 
 MessageRole = Literal["system", "user", "assistant"]
+# The tags between which open models write their reasoning (DeepSeek-R1, Qwen3 and others).
+THINK, END_THINK = "<think>", "</think>"
 
 
 class Message(TypedDict):
@@ -56,3 +58,16 @@ def checked(conversation: Sequence[Any]) -> Conversation:
                 f"message {index} has content of type {type(fields.get('content')).__name__}; expected text"
             )
     return cast(Conversation, list(conversation))
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """(reasoning, reply) of a model's text that may begin with a `<think>…</think>` block.
+
+    Without one the reply is the text as it is. A block that never closes was cut while thinking: all is reasoning and
+    the reply is empty. White space at the ends of both parts of a split text is dropped.
+    """
+    begun = text.lstrip()
+    if not begun.startswith(THINK):
+        return "", text
+    reasoning, _, reply = begun.removeprefix(THINK).partition(END_THINK)
+    return reasoning.strip(), reply.strip()

@@ -58,12 +58,13 @@ def free_choice(found: dict[str, Any], phrases: Sequence[Sequence[str]]) -> Choi
 
 def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     """The column as floats (rows,), NaN where missing."""
-    return np.array([np.nan if value is None else value for value in frame[column].to_list()], float)
+    return frame[column].cast(pl.Float64).to_numpy()
 
 
 def versions(frame: pl.DataFrame, count: int) -> np.ndarray:
     """The column `versions` as (count, rows) floats, NaN where missing: one row an order or a null."""
-    return np.array([row or [np.nan] * count for row in frame["versions"].to_list()], float).reshape(-1, count).T
+    each = [pl.col("versions").list.get(place, null_on_oob=True).alias(str(place)) for place in range(count)]
+    return frame.select(each).to_numpy().T
 
 
 def _unknown(why: str) -> Preference:

@@ -36,22 +36,22 @@ def doctor(
       greenroom doctor smollm2
       greenroom doctor path/to/model --template chatml
     """
-    from greenroom.runs.machine import Finding, findings
+    from greenroom.runs.machine import MachineCheck, machine_checks
 
-    found = findings(_embedded)
+    found = machine_checks(_embedded)
     if model is not None:
         from greenroom.subject import check_instrument, load
 
         subject = load(model, adapter=adapter, device=device, dtype=dtype, template=template)
-        found += [Finding(check.name, check.ok, check.detail) for check in check_instrument(subject)]
+        found += [MachineCheck(check.name, check.ok, check.detail) for check in check_instrument(subject)]
     if as_json:
-        print_json([asdict(finding) for finding in found])
+        print_json([asdict(check) for check in found])
     else:
-        for finding in found:
-            typer.echo(f"{'ok ' if finding.ok else 'NOT'}  {finding.name}: {finding.detail}")
-            if finding.fix:
-                typer.echo(f"     → {finding.fix}")
-    if not all(finding.ok for finding in found):
+        for check in found:
+            typer.echo(f"{'ok ' if check.ok else 'NOT'}  {check.name}: {check.detail}")
+            if check.fix:
+                typer.echo(f"     → {check.fix}")
+    if not all(check.ok for check in found):
         raise typer.Exit(1)
 
 

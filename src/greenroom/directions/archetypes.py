@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenroom.measures.intervals import Array
-from greenroom.measures.mixture import Choice, choose_count, fit_mixture
+from greenroom.measures.mixture import ClusterCount, choose_count, fit_mixture
 from greenroom.measures.sparse_factors import fit_factors, matched, strengths
 
 # Components kept: as many as hold this share of the role vectors' variance, at most so many.
@@ -110,7 +110,7 @@ class Archetypes:
     archetypes: tuple[Archetype, ...]
     coordinates: Array
     roles: Array
-    cluster_choice: tuple[Choice, ...]
+    cluster_choice: tuple[ClusterCount, ...]
     factor_choice: tuple[FactorChoice, ...]
     reproducible: float
 

@@ -166,8 +166,8 @@ def behavioural_map(losses: pl.DataFrame, *, seed: int = 0) -> BehaviouralMap:
     for name in names:
         own = losses.filter((pl.col("role") == name) & (pl.col("reader") == name))
         found = bootstrap_mean(own["bits"].to_numpy(), own["question"].to_list(), seed=seed)
-        floors.append([np.nan if value is None else value for value in found[:3]])
-    return BehaviouralMap(names, distances, lost, np.array(floors))
+        floors.append(found[:3])
+    return BehaviouralMap(names, distances, lost, np.array(floors, float))
 
 
 def split_half(losses: pl.DataFrame, names: Sequence[str]) -> float | None:

@@ -18,13 +18,12 @@ from greenroom.directions.direction import Direction
 from greenroom.directions.poles import PLACEMENT, Placement, told
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer
-from greenroom.measures.intervals import Interval
+from greenroom.measures.intervals import DRAWS, Interval, draw_clusters, percentiles
 from greenroom.personas import Trait
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
 TYPES = ("positive", "plain", "negative")
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,11 @@ def correlation(
     if np.isnan(whole):
         return Interval(None, None, None, len(numbers))
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=draws)[:, codes]
-    drawn = _correlations(first, second, group, weights.astype(float))
+    drawn = _correlations(first, second, group, draw_clusters(rng, draws, len(numbers))[:, codes])
     drawn = drawn[~np.isnan(drawn)]
     if len(numbers) < 2 or len(drawn) < draws / 2:
         return Interval(float(whole), None, None, len(numbers))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(whole), float(low), float(high), len(numbers))
+    return Interval(float(whole), *percentiles(drawn), len(numbers))
 
 
 def _correlations(first: np.ndarray, second: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Trait scores of replies: the ruler that an intervention's effect is measured with.
 
-A surface trait is scored by plain Python (`personas.checkers`). Any other is scored by the cold projection of the text
+A surface trait is scored by plain Python (`measures.checkers`). Any other is scored by the cold projection of the text
 on a vector made of the other half of the trait's questions: reading the steered direction on steered activations
 moves by definition, and reading it on the text alone would still reward what that vector happens to hold.
 """
@@ -19,8 +19,8 @@ from greenroom.directions.direction import Direction
 from greenroom.directions.poles import wording
 from greenroom.directions.rulers import build_ruler, store_ruler, stored_ruler
 from greenroom.errors import LibraryError
+from greenroom.measures.checkers import SCORES, Checker, checker
 from greenroom.personas import Trait, library
-from greenroom.personas.checkers import Checker, checker
 from greenroom.subject import Subject
 
 Kind = Literal["checker", "cold_projection"]
@@ -73,6 +73,12 @@ class ColdScorer:
         return np.array(cold_places(self.subject, self.ruler, asked, ids), dtype=float)
 
 
+def checker_of(trait: str) -> Checker | None:
+    """The checker that scores a library trait, or None: then a cold projection does."""
+    told = library.checks().get(trait)
+    return None if told is None else checker(told, f"personas/library/checkers.yaml, {trait}", SCORES)
+
+
 def scorer_for(subject: Subject, scored: Direction | Trait | str, *, seed: int = 0) -> Scorer:
     """The score of a trait, or of what a direction points to; a ruler that is not stored is built and stored.
 
@@ -84,7 +90,7 @@ def scorer_for(subject: Subject, scored: Direction | Trait | str, *, seed: int =
         # A trait that a user described is in no library, but its ruler was stored with its vector.
         ruler = stored_ruler(subject, str(scored.recipe.get("trait", scored.name)), scored.recipe.get("wording"))
         return ColdScorer(scored.name, subject, ruler or scored)
-    check = checker(trait.name)
+    check = checker_of(trait.name)
     if check is not None:
         return CheckerScorer(trait.name, check)
     ruler = stored_ruler(subject, trait.name, wording(trait))

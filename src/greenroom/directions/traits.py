@@ -42,11 +42,11 @@ from greenroom.directions.poles import (
 )
 from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
 from greenroom.directions.rulers import ruler_of, store_ruler
+from greenroom.directions.scorers import checker_of
 from greenroom.directions.stored import store, stored
 from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Interval
 from greenroom.personas import Trait, library
-from greenroom.personas.checkers import checker
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
@@ -102,7 +102,7 @@ def choose_layer(
 def _filtered(fit: Poles, projected: np.ndarray, filter: Filter, trait: str | None) -> tuple[str, np.ndarray]:
     """The rule that was applied and which replies it keeps."""
     everything = np.ones(len(fit.positive), dtype=bool)
-    check = checker(trait) if trait is not None else None
+    check = checker_of(trait) if trait is not None else None
     if filter not in FILTERS:
         raise DirectionError(f"unknown filter {filter!r}; expected {', '.join(FILTERS)}")
     if filter == "checker" and check is None:
@@ -110,7 +110,10 @@ def _filtered(fit: Poles, projected: np.ndarray, filter: Filter, trait: str | No
     if filter == "none":
         return "none", everything
     if check is not None and filter in ("auto", "checker"):
-        rule, shown = "checker", shown_by_score(np.array([check(text) for text in fit.texts]), fit.positive, fit.pair)
+        rule, shown = (
+            "checker",
+            shown_by_score(np.array([check(text) for text in fit.texts], float), fit.positive, fit.pair),
+        )
     else:
         rule, shown = "projection", shown_by_projection(projected, fit.positive)
     if min((shown & fit.positive).sum(), (shown & ~fit.positive).sum()) < FEWEST:
@@ -151,7 +154,9 @@ def build(
     }
     reread = [read_cold(subject, poles.part(held_out=True)) for poles in all_poles]
     cold = {
-        trait.name: ruler_of(poles) for trait, poles in zip(traits, reread, strict=True) if checker(trait.name) is None
+        trait.name: ruler_of(poles)
+        for trait, poles in zip(traits, reread, strict=True)
+        if checker_of(trait.name) is None
     }
     vectors |= {f"{name} ruler": {ruler.layer: ruler.vector} for name, ruler in cold.items()}
     tokens = default_token_projections(subject, vectors, default_prompts(seed), seed=seed, progress=progress)

@@ -12,7 +12,7 @@ CIRCLES = 0.5
 NOISE = 0.5
 
 
-def repetition(tokens: Sequence[int], gram: int = GRAM) -> float:
+def repeated_share(tokens: Sequence[int], gram: int = GRAM) -> float:
     """Share of runs of `gram` tokens that occurred before in the same reply; 0 for one too short to repeat itself."""
     runs = [tuple(tokens[index : index + gram]) for index in range(len(tokens) - gram + 1)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
@@ -22,7 +22,7 @@ def degenerate(text: str, tokens: Sequence[int], surprise: float | None, vocabul
     """Why a reply is degenerate, or None. surprise: mean nats a token under the unsteered subject, None if unknown."""
     if not text.strip():
         return "empty"
-    if repetition(tokens) > CIRCLES:
+    if repeated_share(tokens) > CIRCLES:
         return "circles"
     if not any(character.isalnum() for character in text):
         return "no words"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from greenroom.measures.intervals import Array
+from greenroom.measures.intervals import Array, percentiles
 
 SHUFFLES = 999
 
@@ -123,8 +123,7 @@ def _change(value: float, null: Sequence[float]) -> Change:
     known = np.array([one for one in null if not np.isnan(one)])
     if np.isnan(value) or not len(known):
         return Change(None, None, None, None)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Change(value, float(low), float(high), float((1 + (known <= value).sum()) / (1 + len(known))))
+    return Change(value, *percentiles(known), float((1 + (known <= value).sum()) / (1 + len(known))))
 
 
 def _memory(points: Array, codes: NDArray[np.intp], rng: np.random.Generator, shuffles: int) -> Memory:

@@ -1,5 +1,4 @@
-"""Designs: counterbalanced orders, seeded assignment, matched pairs, folds. Pure functions, no model, no randomness
-but a seed.
+"""Designs: counterbalanced orders, seeded assignment, folds. Pure functions: no model, no randomness but a seed.
 
 Items are ranked by a hash of (seed, item), so a design depends on what the items are and never on their order.
 """
@@ -12,7 +11,6 @@ from typing import Any, TypeVar
 from greenroom.store import digest
 
 Item = TypeVar("Item", bound=Hashable)
-Record = TypeVar("Record")
 Order = tuple[int, ...]
 
 
@@ -48,30 +46,6 @@ def assignment(items: Sequence[Item], conditions: Sequence[Any], seed: int = 0) 
     return {item: conditions[index % len(conditions)] for index, item in enumerate(mixed)}
 
 
-def matched_pairs(
-    records: Sequence[Record],
-    key: Callable[[Record], Hashable],
-    arm: Callable[[Record], Any],
-    arms: tuple[Any, Any],
-) -> tuple[list[tuple[Record, Record]], int]:
-    """Pairs of records with the same key and one of each arm, first arm first; and how many records have no partner.
-
-    ValueError when two records share both key and arm: the key then leaves out something that differs.
-    """
-    found: dict[tuple[Hashable, Any], Record] = {}
-    for record in records:
-        place = (key(record), arm(record))
-        if place[1] not in arms:
-            raise ValueError(f"arm {place[1]!r} is not one of {arms}")
-        if place in found:
-            raise ValueError(
-                f"two records share key {place[0]!r} and arm {place[1]!r}; give the key what sets them apart"
-            )
-        found[place] = record
-    pairs = [(record, found[k, arms[1]]) for (k, a), record in found.items() if a == arms[0] and (k, arms[1]) in found]
-    return pairs, len(found) - 2 * len(pairs)
-
-
 def folds(
     items: Sequence[Item],
     shares: Mapping[str, float] | int,
@@ -97,17 +71,6 @@ def folds(
         counts[name] += 1
         place[item] = name
     return {name: tuple(item for item in items if place[item] == name) for name in parts}
-
-
-def crossed(
-    first: Mapping[str, Sequence[Any]], second: Mapping[str, Sequence[Any]], fold: str
-) -> list[tuple[Any, Any]]:
-    """The cells (question, role) of which both sides lie in the fold.
-
-    A cell whose question is in one fold and whose role in another belongs to no fold: using it would let the test see
-    what the selection saw.
-    """
-    return [(one, other) for one in first[fold] for other in second[fold]]
 
 
 def _distinct(items: Sequence[Hashable]) -> None:

@@ -132,11 +132,6 @@ def letter_prompt(
     return _asked("letter", wording, system_message, question=question, options=shown)
 
 
-def letter_continuations(options: int | Sequence[str]) -> list[str]:
-    """The letters to score after `letter_prompt`, in the order in which they are shown."""
-    return list(LETTERS[: options if isinstance(options, int) else len(options)])
-
-
 def letter_choice(logprobs: Sequence[float | None], order: Order) -> Choice:
     """The option whose letter is likeliest; logprobs of the letters as shown, None where unknown."""
     values = _letter_logprobs(logprobs, order)
@@ -342,7 +337,7 @@ def _asked(paradigm: str, wording: int, system_message: str | None, **fields: An
 
 
 def _logprobs(values: Sequence[float | None]) -> NDArray[np.float64]:
-    array = np.array([-math.inf if value is None else value for value in values], float)
+    array = np.array(values, float)  # None becomes NaN
     array[np.isnan(array)] = -math.inf
     return array
 

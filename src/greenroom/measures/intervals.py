@@ -1,4 +1,4 @@
-"""Intervals: bootstrap clustered by stimulus, Wilson, Fieller, and areas under the curve.
+"""Intervals: bootstrap clustered by stimulus, Student, Wilson, Fieller, and areas under the curve.
 
 Answers to one stimulus resemble each other, so whole stimuli (clusters) are resampled, never single answers. All
 bootstraps are seeded, vectorised over draws, and use percentiles. Missing values (NaN) are left out; n counts clusters.
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import special, stats
 
 Array = NDArray[np.float64]
 DRAWS = 2000  # the Monte Carlo error of a 95 % bound is then about 1 % of coverage
@@ -27,10 +27,21 @@ class Interval(NamedTuple):
     n: int
 
 
-def ranks(values: ArrayLike) -> Array:
-    """Ranks from 1, ties sharing their mean rank."""
-    _, inverse, counts = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+def draw_clusters(rng: np.random.Generator, draws: int, count: int) -> Array:
+    """How often each of count clusters is drawn, (draws, count): with replacement, count of them a draw."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
+
+
+def percentiles(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """The bounds between which the middle `level` of the values lies."""
+    low, high = np.quantile(np.asarray(values, float), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def codes_of(labels: Sequence[Any]) -> NDArray[np.intp]:
+    """Labels as integers in order of first appearance; any hashable label will do."""
+    seen: dict[Any, int] = {}
+    return np.array([seen.setdefault(label, len(seen)) for label in labels], dtype=np.intp)
 
 
 def bootstrap_mean(
@@ -43,13 +54,13 @@ def bootstrap_mean(
     kept, labels = _kept(values, clusters)
     if not len(kept):
         return Interval(None, None, None, 0)
-    codes = _codes(labels)
+    codes = codes_of(labels)
     count = int(codes.max()) + 1
     sums, sizes = np.bincount(codes, kept, count), np.bincount(codes, minlength=count)
     if count < 2:
         return Interval(float(kept.mean()), None, None, count)
-    weights = _weights(np.random.default_rng(seed), draws, count)
-    low, high = _percentiles((weights @ sums) / (weights @ sizes), level)
+    weights = draw_clusters(np.random.default_rng(seed), draws, count)
+    low, high = percentiles((weights @ sums) / (weights @ sizes), level)
     return Interval(float(kept.mean()), low, high, count)
 
 
@@ -73,7 +84,7 @@ def bootstrap_difference(
     b, b_labels = _kept(second, second_clusters if second_clusters is not None else _own("second", second))
     if not len(a) or not len(b):
         return Interval(None, None, None, 0)
-    codes = _codes([*a_labels, *b_labels])
+    codes = codes_of([*a_labels, *b_labels])
     count = int(codes.max()) + 1
     sums, sizes = np.zeros((2, count)), np.zeros((2, count))
     for arm, (part, held) in enumerate([(codes[: len(a)], a), (codes[len(a) :], b)]):
@@ -86,10 +97,22 @@ def bootstrap_difference(
         return Interval(estimate, None, None, count)
     rng, weights = np.random.default_rng(seed), np.zeros((draws, count))
     for stratum in strata:
-        weights[:, stratum] = _weights(rng, draws, len(stratum))
+        weights[:, stratum] = draw_clusters(rng, draws, len(stratum))
     means = (weights @ sums.T) / (weights @ sizes.T)
-    low, high = _percentiles(means[:, 0] - means[:, 1], level)
+    low, high = percentiles(means[:, 0] - means[:, 1], level)
     return Interval(estimate, low, high, count)
+
+
+def student_mean(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean with Student's interval, the one that Fieller's is made of: a ratio is empty exactly when this interval of
+    its denominator includes 0. Values are (cases,), each of its own.
+    """
+    kept, _ = _kept(values, None)
+    n = len(kept)
+    if n < 2:
+        return Interval(float(kept[0]) if n else None, None, None, n)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * float(kept.std(ddof=1)) / n**0.5
+    return Interval(float(kept.mean()), float(kept.mean()) - half, float(kept.mean()) + half, n)
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
@@ -98,50 +121,26 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
         return Interval(None, None, None, 0)
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}: expected 0 to {n}")
-    share, z2 = successes / n, float(special.ndtri((1 + level) / 2)) ** 2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), n)
+    from statsmodels.stats.proportion import proportion_confint  # here: importing it takes a second
+
+    low, high = np.array(proportion_confint(successes, n, 1 - level, method="wilson"), float).tolist()
+    return Interval(successes / n, low, high, n)
 
 
 def fieller(numerator: ArrayLike, denominator: ArrayLike, level: float = 0.95) -> Interval:
     """Ratio of two means over the same cases with Fieller's (1954) interval; arrays paired, shape (cases,).
 
-    All None when the denominator's own interval includes 0: the ratio is then unbounded. Pairs with a NaN are left out.
+    The bounds are the roots r of (top − r·bottom)² = t²·(var_top − 2·r·cov + r²·var_bottom), moments of the means. All
+    None when the denominator's own interval includes 0: the ratio is then unbounded. Pairs with a NaN are left out.
     """
     pairs = np.column_stack([np.asarray(numerator, float), np.asarray(denominator, float)])
     pairs = pairs[~np.isnan(pairs).any(axis=1)]
     n = len(pairs)
     if n < 2:
         return Interval(None, None, None, n)
-    top, bottom = pairs.mean(axis=0)
-    covariance = np.cov(pairs.T) / n
-    return fieller_from_moments(
-        float(top),
-        float(bottom),
-        float(covariance[0, 0]),
-        float(covariance[1, 1]),
-        float(covariance[0, 1]),
-        critical=float(special.stdtrit(n - 1, (1 + level) / 2)),
-        n=n,
-    )
-
-
-def fieller_from_moments(
-    top: float,
-    bottom: float,
-    top_variance: float,
-    bottom_variance: float,
-    covariance: float,
-    *,
-    critical: float = 1.959963984540054,
-    n: int = 0,
-) -> Interval:
-    """Fieller's interval of top / bottom from two estimates and the (co)variances of these estimates.
-
-    The bounds are the roots r of (top − r·bottom)² = critical²·(var_top − 2·r·cov + r²·var_bottom).
-    """
-    c2 = critical**2
+    top, bottom = pairs.mean(axis=0).tolist()
+    (top_variance, covariance), (_, bottom_variance) = (np.cov(pairs.T) / n).tolist()
+    c2 = float(special.stdtrit(n - 1, (1 + level) / 2)) ** 2
     quadratic = bottom**2 - c2 * bottom_variance
     if quadratic <= 0:
         return Interval(None, None, None, n)
@@ -155,13 +154,13 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     above, below = np.asarray(positive, float), np.asarray(negative, float)
     if not above.size or not below.size:
         raise ValueError("an AUC needs at least one positive and one negative value")
-    rank_sum = ranks(np.concatenate([above, below]))[: above.size].sum()
+    rank_sum = stats.rankdata(np.concatenate([above, below]))[: above.size].sum()
     return float((rank_sum - above.size * (above.size + 1) / 2) / (above.size * below.size))
 
 
 def mean_auc(positive: ArrayLike, negative: ArrayLike, groups: Sequence[Any]) -> float:
     """Mean over groups of the AUC of all positives against that group's negatives; groups labels the negatives."""
-    codes, values = _codes(groups), np.asarray(negative, float)
+    codes, values = codes_of(groups), np.asarray(negative, float)
     return float(np.mean([auc(positive, values[codes == code]) for code in range(int(codes.max()) + 1)]))
 
 
@@ -188,15 +187,15 @@ def bootstrap_mean_auc(
     _same_length(above, marks)
     _same_length(below, other)
     _same_length(below, groups)
-    estimate, group_codes = mean_auc(above, below, groups), _codes(groups)
-    codes = _codes([*marks, *other])
+    estimate, group_codes = mean_auc(above, below, groups), codes_of(groups)
+    codes = codes_of([*marks, *other])
     count, n_groups = int(codes.max()) + 1, int(group_codes.max()) + 1
     # One indicator row a cluster, so that each group's comparisons sum up to a (cluster, cluster) table once.
     up = np.eye(count)[:, codes[: len(above)]]
     down = np.eye(count)[:, codes[len(above) :]]
     wins = np.where(above[:, None] > below, 1.0, np.where(above[:, None] == below, 0.5, 0.0))
     rng = np.random.default_rng(seed)
-    weights = _weights(rng, draws, count)
+    weights = draw_clusters(rng, draws, count)
     areas = np.full((draws, n_groups), np.nan)
     above_weight = weights @ up.sum(axis=1)
     for group in range(n_groups):
@@ -204,30 +203,14 @@ def bootstrap_mean_auc(
         table = up @ wins[:, members] @ down[:, members].T
         pairs = above_weight * (weights @ down[:, members].sum(axis=1))
         np.divide(((weights @ table) * weights).sum(axis=1), pairs, out=areas[:, group], where=pairs > 0)
-    shares = _weights(rng, draws, n_groups) if resample_groups else np.ones((draws, n_groups))
+    shares = draw_clusters(rng, draws, n_groups) if resample_groups else np.ones((draws, n_groups))
     shares = np.where(np.isnan(areas), 0.0, shares)
     total = shares.sum(axis=1)
     means = (np.nan_to_num(areas) * shares).sum(axis=1)[total > 0] / total[total > 0]
     if count < 2 or len(means) < draws / 2:
         return Interval(estimate, None, None, n_groups)
-    low, high = _percentiles(means, level)
+    low, high = percentiles(means, level)
     return Interval(estimate, low, high, n_groups)
-
-
-def _weights(rng: np.random.Generator, draws: int, count: int) -> Array:
-    """How often each of count clusters is drawn, (draws, count)."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
-
-
-def _percentiles(values: Array, level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _codes(labels: Sequence[Any]) -> NDArray[np.intp]:
-    """Labels as integers in order of first appearance; any hashable label will do."""
-    seen: dict[Any, int] = {}
-    return np.array([seen.setdefault(label, len(seen)) for label in labels], dtype=np.intp)
 
 
 def _own(arm: str, values: ArrayLike) -> list[tuple[str, int]]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
-from greenroom.measures.intervals import Array, ranks
+from greenroom.measures.intervals import Array, percentiles
 
 PERMUTATIONS = 9999
 DRAWS = 1000
@@ -51,7 +52,7 @@ def mantel(
         raise ValueError(f"tables of {len(first)} and {len(second)} things; expected the same things in both")
     n = len(first)
     rows, columns = np.triu_indices(n, 1)
-    ranked, target = _ranked(first, rows, columns), _standard(ranks(second[rows, columns]))
+    ranked, target = _ranked(first, rows, columns), _standard(stats.rankdata(second[rows, columns]))
     rng = np.random.default_rng(seed)
 
     def shuffled() -> float:
@@ -65,7 +66,7 @@ def mantel(
     found = [value for _ in range(draws) if (value := _resampled(first, second, rng)) is not None]
     low, high = (None, None)
     if found and len(found) >= draws / 2:
-        low, high = (float(bound) for bound in np.quantile(found, [(1 - level) / 2, (1 + level) / 2]))
+        low, high = percentiles(found, level)
     return Mantel(r, low, high, p, float(np.quantile(null, 0.95)), n)
 
 
@@ -73,7 +74,7 @@ def table_correlation(one: ArrayLike, other: ArrayLike) -> float:
     """Spearman correlation of two symmetric distance tables over pairs, without a test. Raises as `mantel`."""
     first, second = (_table(values) for values in (one, other))
     pairs = np.triu_indices(len(first), 1)
-    return float(_standard(ranks(first[pairs])) @ _standard(ranks(second[pairs])))
+    return float(_standard(stats.rankdata(first[pairs])) @ _standard(stats.rankdata(second[pairs])))
 
 
 def _table(values: ArrayLike) -> Array:
@@ -88,7 +89,7 @@ def _table(values: ArrayLike) -> Array:
 def _ranked(table: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
     """The table with standardised ranks in place of distances."""
     result = np.zeros_like(table)
-    result[rows, columns] = _standard(ranks(table[rows, columns]))
+    result[rows, columns] = _standard(stats.rankdata(table[rows, columns]))
     return result + result.T
 
 
@@ -104,5 +105,5 @@ def _resampled(first: Array, second: Array, rng: np.random.Generator) -> float |
     apart = rows != columns
     if not apart.any():  # one thing, drawn n times
         return None
-    one, other = (_standard(ranks(table[rows[apart], columns[apart]])) for table in (first, second))
+    one, other = (_standard(stats.rankdata(table[rows[apart], columns[apart]])) for table in (first, second))
     return float(one @ other) if one.any() and other.any() else None

@@ -42,7 +42,7 @@ class Mixture(NamedTuple):
         return self.log_joint(values).argmax(axis=1)
 
 
-class Choice(NamedTuple):
+class ClusterCount(NamedTuple):
     """One number of clusters. log_density: mean over things left out, nats. behind: how far below the best number that
     is, thing by thing, with its standard error."""
 
@@ -67,7 +67,7 @@ def fit_mixture(values: Array, count: int, *, seed: int = 0, starts: int = START
 
 def choose_count(
     values: Array, counts: Sequence[int], *, folds: int = 5, repeats: int = 4, seed: int = 0
-) -> list[Choice]:
+) -> list[ClusterCount]:
     """Cross-validation over things: the smallest count within one standard error of the best one's log-density.
 
     The standard error is of the difference to the best count, thing by thing (some things are unlikely under any).
@@ -87,7 +87,7 @@ def choose_count(
     within = [index for index in range(len(counts)) if behind[index].mean() <= error[index]]
     chosen = min(within, key=lambda index: counts[index])
     return [
-        Choice(count, float(means[row]), float(behind[row].mean()), float(error[row]), row == chosen)
+        ClusterCount(count, float(means[row]), float(behind[row].mean()), float(error[row]), row == chosen)
         for row, count in enumerate(counts)
     ]
 

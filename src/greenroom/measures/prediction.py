@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from greenroom.measures.intervals import DRAWS, Array, Interval
+from greenroom.measures.intervals import DRAWS, Array, Interval, codes_of, draw_clusters, percentiles
 
 FOLDS = 5
 PENALTIES = 10.0 ** np.arange(-3, 4)  # times the mean variance that the rows have along their own axes
@@ -37,9 +37,8 @@ def explained(
     if not len(x) == len(y) == len(groups) or x.ndim != 2:
         raise ValueError(f"expected features (rows, k) and one outcome and group a row; got {x.shape}, {len(y)}")
     there = ~(np.isnan(y) | np.isnan(x).any(axis=1))
-    labels: dict[Hashable, int] = {}
-    codes = np.array([labels.setdefault(groups[row], len(labels)) for row in np.flatnonzero(there).tolist()], int)
-    x, y, n = x[there], y[there], len(labels)
+    codes = codes_of([groups[row] for row in np.flatnonzero(there).tolist()])
+    x, y, n = x[there], y[there], int(codes.max(initial=-1)) + 1
     if n < 2 or np.ptp(y) == 0:
         return Interval(None, None, None, n)
     rng = np.random.default_rng(seed)
@@ -51,11 +50,10 @@ def explained(
         guess = _ridge(x[~held], y[~held], x[held], _penalty(x[~held], y[~held], inner))
         missed += np.bincount(codes[held], (y[held] - guess) ** 2, n)
         spread += np.bincount(codes[held], (y[held] - y[~held].mean()) ** 2, n)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    weights = draw_clusters(rng, draws, n)
     total = weights @ spread
     shares = 1 - (weights @ missed)[total > 0] / total[total > 0]
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(1 - missed.sum() / spread.sum()), float(low), float(high), n)
+    return Interval(float(1 - missed.sum() / spread.sum()), *percentiles(shares, level), n)
 
 
 def _penalty(x: Array, y: Array, fold: np.ndarray) -> float:

@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from greenroom.measures.intervals import Array
 from greenroom.measures.wording import reason, sentence
-
-Array = NDArray[np.float64]
 
 HEIGHT_PRIOR_SD = 10.0  # logits at the middle of the stakes; adherence of .9999 is not held back
 SLOPE_PRIOR_SD = 5.0  # logits a stake; a fall from .99 to .01 between two neighbouring stakes is a slope of −9
@@ -80,7 +79,7 @@ def dose_response(
     one half in at least two orders, else only over all. All arguments have one entry an answer. ValueError for
     lengths that differ and for adherence outside 0..1.
     """
-    y = np.array([math.nan if value is None else value for value in np.asarray(adherence, object)], float)
+    y = np.asarray(adherence, float)  # None becomes NaN
     x = np.asarray(stake, float)
     lengths = {len(y), len(x), len(situation), len(order) if order is not None else len(y)}
     if len(lengths) > 1:
@@ -107,28 +106,20 @@ def dose_response(
     model = _Model.of(y[read], x[read], where[read])
     fit = model.fitted()
     slope_low, slope_high = fit.interval("slope", level)
-    found = dict[str, Any](
-        slope=fit.slope,
-        slope_low=slope_low,
-        slope_high=slope_high,
-        n=n,
-        missing=missing,
-        situations=n_situations,
-        intercept=fit.intercept,
-        situation_sd=fit.sd,
-        dispersion=fit.model.dispersion,
-        control=control,
-    )
+    sloped = DoseResponse(
+        fit.slope, slope_low, slope_high, None, None, None, None, n, missing, n_situations,
+        fit.intercept, fit.sd, fit.model.dispersion, control,
+    )  # fmt: skip
     why = _undefined(control, order is not None, n_situations, slope_low, slope_high)
     if why is not None:
-        return DoseResponse(**found, breaking_point=None, low=None, high=None, reason=why)
+        return replace(sloped, reason=why)
     point, (least, most) = -fit.intercept / fit.slope, fit.model.range
     span = most - least
     if not least - SEARCH * span <= point <= most + SEARCH * span:
-        return DoseResponse(**found, breaking_point=None, low=None, high=None, reason=_said("far"))
+        return replace(sloped, reason=_said("far"))
     low, high = fit.interval("breaking_point", level)
     caution = None if least <= point <= most else _said("extrapolated")
-    return DoseResponse(**found, breaking_point=point, low=low, high=high, reason=caution)
+    return replace(sloped, breaking_point=point, low=low, high=high, reason=caution)
 
 
 def _control(y: Array, x: Array, labels: Sequence[str]) -> dict[str, float]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
-from greenroom.measures.intervals import Array, Interval, fieller
+from greenroom.measures.intervals import Interval, fieller, student_mean
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,8 @@ def recovery(
     start, moved, returned, alone = start[known], moved[known], returned[known], alone[known]
     drift = start - moved
     return Recovery(
-        mean_interval(drift, level),
+        student_mean(drift, level),
         fieller(returned - moved, drift, level),
         fieller(returned - alone, drift, level),
-        mean_interval(start - returned, level),
+        student_mean(start - returned, level),
     )
-
-
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean with Student's interval, the one that Fieller's is made of: the ratio is empty exactly when it includes 0."""
-    kept: Array = np.asarray(values, float)
-    kept = kept[~np.isnan(kept)]
-    n = len(kept)
-    if n < 2:
-        return Interval(float(kept[0]) if n else None, None, None, n)
-    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * float(kept.std(ddof=1)) / n**0.5
-    return Interval(float(kept.mean()), float(kept.mean()) - half, float(kept.mean()) + half, n)

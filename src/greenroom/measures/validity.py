@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special, stats
 
-from greenroom.measures.intervals import ranks
+from greenroom.measures.outcome import Outcome
 from greenroom.measures.wording import reason, sentence
 
 Grade = Literal["A", "B", "C", "void"]
@@ -119,9 +119,39 @@ class Validity:
         return next(check.reason for check in self.checks if check.grade == self.grade)
 
 
+# The columns of a table of measures, as Polars takes them (`pl.DataFrame(rows, schema=MEASURE_SCHEMA)`): a column in which
+# nothing is known has the same type in every run.
+MEASURE_SCHEMA: dict[str, type] = {
+    "part": str,
+    "name": str,
+    "primary": bool,
+    "paradigm": str,
+    "split": str,
+    "unit": str,
+    "estimate": float,
+    "low": float,
+    "high": float,
+    "n": int,
+    "delta": float,
+    "p": float,
+    "p_adjusted": float,
+    "grade": str,
+    "outcome": str,
+    "reach": float,
+    "reason": str,
+}
+
+
 @dataclass(frozen=True)
 class Measure:
-    """An estimate with interval, number of cases and validity. A void measure holds no number at all."""
+    """An estimate with interval, number of cases and validity. A void measure holds no result: its estimate, interval and
+    p are None.
+
+    part: "" for a measure that stands by itself, else the series of points that it belongs to ("by_turn"), whose names are
+    levels joined by "/". paradigm: how the answers were elicited; unit: of the estimate, its interval, delta and reach; split: the items asked
+    ("explore", "confirm"); primary: whether it is its study's one primary. p: unadjusted; delta: the largest effect that
+    counts as none; reach: the effect of the positive control; outcome: what follows. None where there is none.
+    """
 
     name: str
     estimate: float | None
@@ -129,12 +159,22 @@ class Measure:
     high: float | None
     n: int
     validity: Validity
+    _: KW_ONLY
+    part: str = ""
+    paradigm: str | None = None
+    unit: str | None = None
+    split: str | None = None
+    primary: bool = False
+    p: float | None = None
+    delta: float | None = None
+    reach: float | None = None
+    outcome: Outcome | None = None
 
     def __post_init__(self) -> None:
         if self.validity.grade == "void":  # what cannot be read by mistake cannot be printed by mistake
-            for field in ("estimate", "low", "high"):
+            for field in ("estimate", "low", "high", "p"):
                 object.__setattr__(self, field, None)
-        for value in (self.estimate, self.low, self.high):
+        for value in (self.estimate, self.low, self.high, self.p, self.delta, self.reach):
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"measure {self.name!r}: {value} is no number; pass None with a void check")
 
@@ -145,6 +185,11 @@ class Measure:
     @property
     def reason(self) -> str:
         return self.validity.reason
+
+    def row(self) -> dict[str, Any]:
+        """One row of a table of measures, with the columns of `MEASURE_SCHEMA`. p_adjusted is None: Holm's adjustment needs
+        all primaries of a run."""
+        return {name: None if name == "p_adjusted" else getattr(self, name) for name in MEASURE_SCHEMA}
 
     def __str__(self) -> str:
         if self.estimate is None:
@@ -172,12 +217,7 @@ def order_consistency(choices: Sequence[Sequence[int | None]], options: int = 2)
     choices: (items, orders) option indices, None for a missing answer. The value is the mean over items of the share
     of its pairs of orders that agree; 1/options by chance, 0 for an answerer that follows position alone.
     """
-    shares: list[float] = []
-    for row in choices:
-        pairs = list(combinations([choice for choice in row if choice is not None], 2))
-        if pairs:
-            shares.append(sum(first == second for first, second in pairs) / len(pairs))
-    return _share_check("order_consistency", shares, 1 / options)
+    return _share_check("order_consistency", _agreements(choices), 1 / options)
 
 
 def order_bias(positions: Iterable[int | None], options: int = 2, *, averaged: bool = False) -> Check:
@@ -229,16 +269,12 @@ def comprehension(right: Sequence[bool | None], chance: float = 0.5) -> Check:
 
 def readable(shares: Iterable[float | bool]) -> Check:
     """Mean readable share: whether each answer could be read, or how much probability lay on listed answers."""
-    values = [float(share) for share in shares]
-    if not values:
-        return _unknown("readable")
-    return _graded("readable", float(np.mean(values)), len(values))
+    return _mean_check("readable", shares)
 
 
 def own_words(marks: Iterable[bool]) -> Check:
     """Share of replies that do not nearly repeat the reply to another question of the same moment."""
-    shares = [float(mark) for mark in marks]
-    return _graded("own_words", float(np.mean(shares)), len(shares)) if shares else _unknown("own_words")
+    return _mean_check("own_words", marks)
 
 
 def null_agreement(estimates: ArrayLike) -> Check:
@@ -258,7 +294,7 @@ def reversal(estimates: ArrayLike, opposite: ArrayLike) -> Check:
     return _rank_check("reversal", [np.asarray(estimates, float).ravel(), -np.asarray(opposite, float).ravel()])
 
 
-def rank_agreement(rows: ArrayLike) -> tuple[float | None, int]:
+def _rank_agreement(rows: ArrayLike) -> tuple[float | None, int]:
     """Mean pairwise Spearman correlation of the rows and the number of cases; cases with a NaN are left out.
 
     None when fewer than two rows or `LEAST_RANKED` cases are left, or when a row does not vary.
@@ -268,12 +304,12 @@ def rank_agreement(rows: ArrayLike) -> tuple[float | None, int]:
     count = table.shape[1]
     if table.shape[0] < 2 or count < LEAST_RANKED or bool((np.ptp(table, axis=1) == 0).any()):
         return None, count
-    correlations = np.atleast_2d(np.corrcoef(np.array([ranks(row) for row in table])))
+    correlations = np.atleast_2d(np.corrcoef(stats.rankdata(table, axis=1)))
     return float(correlations[np.triu_indices(len(table), 1)].mean()), count
 
 
 def _rank_check(name: str, rows: ArrayLike, *, against_chance: bool = True) -> Check:
-    value, count = rank_agreement(rows)
+    value, count = _rank_agreement(rows)
     if value is None:
         return _unknown(name)
     by_chance = False
@@ -281,6 +317,11 @@ def _rank_check(name: str, rows: ArrayLike, *, against_chance: bool = True) -> C
         z = np.arctanh(np.clip(value, 1e-12 - 1, 1 - 1e-12)) * math.sqrt(max(count - 3, 0) / 1.06)
         by_chance = bool(special.ndtr(-z) > CHANCE_LEVEL)
     return _graded(name, value, count, by_chance=by_chance)
+
+
+def _mean_check(name: str, shares: Iterable[float | bool]) -> Check:
+    values = [float(share) for share in shares]
+    return _graded(name, float(np.mean(values)), len(values)) if values else _unknown(name)
 
 
 def _share_check(name: str, shares: Sequence[float], chance: float) -> Check:
@@ -292,16 +333,22 @@ def _share_check(name: str, shares: Sequence[float], chance: float) -> Check:
 
 def _choice_check(name: str, rows: Sequence[Sequence[int | None]], options: int) -> Check:
     """Brennan & Prediger (1981): Cohen's kappa would call a subject that rightly always answers alike unreliable."""
-    shares: list[float] = []
-    for case in zip(*rows, strict=True):
-        pairs = list(combinations([choice for choice in case if choice is not None], 2))
-        if pairs:
-            shares.append(sum(first == second for first, second in pairs) / len(pairs))
+    shares = _agreements(zip(*rows, strict=True))
     if not shares:
         return _unknown(name)
     share, count = float(np.mean(shares)), len(shares)
     corrected = (share - 1 / options) / (1 - 1 / options)
     return _graded(name, corrected, count, by_chance=_luck(share, count, 1 / options) > CHANCE_LEVEL)
+
+
+def _agreements(cases: Iterable[Sequence[int | None]]) -> list[float]:
+    """The share of each case's pairs of choices that agree; cases with fewer than two answers are left out."""
+    shares: list[float] = []
+    for case in cases:
+        pairs = list(combinations([choice for choice in case if choice is not None], 2))
+        if pairs:
+            shares.append(sum(first == second for first, second in pairs) / len(pairs))
+    return shares
 
 
 def _luck(share: float, count: int, chance: float) -> float:

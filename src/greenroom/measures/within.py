@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from greenroom.measures.intervals import DRAWS, Interval
+from greenroom.measures.intervals import DRAWS, Interval, draw_clusters, percentiles
 
 NOTHING = Interval(None, None, None, 0)
 
@@ -51,11 +51,10 @@ def within_slope(
     n = len(groups)
     if n < 2:
         return Interval(estimate, None, None, n)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    weights = draw_clusters(np.random.default_rng(seed), draws, n)
     left = np.einsum("di,ijk->djk", weights, squares)
     usable = np.linalg.matrix_rank(left) == k
     slopes = np.linalg.solve(left[usable], (weights @ products)[usable][..., None])[..., 0] @ weights_of_slopes
     if usable.mean() < 0.5:
         return Interval(estimate, None, None, n)
-    low, high = np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), n)
+    return Interval(estimate, *percentiles(slopes, level), n)

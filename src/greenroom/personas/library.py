@@ -8,13 +8,15 @@ LibraryError that names file, entry, field and what was expected.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 from greenroom.errors import LibraryError
 from greenroom.personas.persona import Context, DefaultCharacter, Entry, Question, Role, Trait
-from greenroom.personas.yaml_entries import near, read_entries, read_yaml, validated
+from greenroom.personas.yaml_entries import as_entry, near, read_entries, read_yaml
 
 FOLDER = Path(__file__).parent / "library"
 
@@ -55,6 +57,12 @@ def default_instructions(path: Source | None = None) -> tuple[str, ...]:
     return _default_instructions(FOLDER / "default.yaml") if path is None else _read_default(Path(path))
 
 
+def checks() -> Mapping[str, Mapping[str, Any]]:
+    """What plain Python looks for in a reply to score a surface trait: trait's name → name and arguments of a checker, for
+    whoever has the checkers (`measures.checkers`)."""
+    return _checks(FOLDER / "checkers.yaml")
+
+
 def role(name: str, path: Source | None = None) -> Role:
     """The role of this name; LibraryError with near names if there is none."""
     return _lookup(name, {entry.name: entry for entry in roles(path)}, "role", path)
@@ -85,12 +93,17 @@ def _own(shape: type[E], path: Path) -> tuple[E, ...]:
 
 
 @cache
+def _checks(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    return MappingProxyType(cast("dict[str, dict[str, Any]]", read_yaml(path)))
+
+
+@cache
 def _default_instructions(path: Path) -> tuple[str, ...]:
     return _read_default(path)
 
 
 def _read_default(path: Path) -> tuple[str, ...]:
-    character = validated(read_yaml(path), DefaultCharacter, path)
+    character = as_entry(read_yaml(path), DefaultCharacter, path)
     return ("", *character.instructions) if character.include_empty else character.instructions
 
 

@@ -1,7 +1,8 @@
-"""From a YAML file to checked entries; what is wrong becomes one LibraryError with file, entry, field and remedy."""
+"""Reads YAML files as validated entries; what is wrong becomes one LibraryError with file, entry, field and remedy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
@@ -85,7 +86,7 @@ def read_entries(path: Path, shape: type[E]) -> tuple[E, ...]:
         if not listed:
             raise LibraryError(f"{file}: empty; expected a list of entries")
         for number, raw in enumerate(listed, start=1):
-            entry = validated(raw, shape, file, number)
+            entry = as_entry(raw, shape, file, number)
             key = getattr(entry, _key(shape))
             if key in found:
                 other = found[key][0]
@@ -98,7 +99,7 @@ def read_entries(path: Path, shape: type[E]) -> tuple[E, ...]:
     return tuple(entry for _, entry in found.values())
 
 
-def validated(raw: Any, shape: type[E], file: Path, number: int | None = None) -> E:
+def as_entry(raw: Any, shape: type[E], file: Path, number: int | None = None) -> E:
     """`raw` as an entry; LibraryError with file, entry, field and allowed values if it is none."""
     try:
         return shape.model_validate(raw)
@@ -165,7 +166,8 @@ def _shown(value: Any) -> str:
 
 
 def _noun(shape: type[Entry]) -> str:
-    return shape.__name__.lower()
+    """What an entry is called: the last word of its class's name, so that an OwnContext is a context too."""
+    return re.findall("[A-Z][a-z]*", shape.__name__)[-1].lower()
 
 
 def _key(shape: type[Entry]) -> str:

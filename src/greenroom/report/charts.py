@@ -18,6 +18,15 @@ from greenroom.report.format import snippet
 INK, QUIET, RULE, STONE, CLEAR = (f"var(--{name})" for name in ("ink", "quiet", "rule", "stone", "clear"))
 AXIS_SCALE = [[0.0, "var(--rust)"], [0.5, STONE], [1.0, "var(--teal)"]]
 Spec = dict[str, Any]
+# The mark of a character in a figure, by the kind that the library gives it.
+CHARACTER_SYMBOLS = {
+    "everyday": "circle",
+    "professional": "square",
+    "fictional": "diamond",
+    "nonhuman": "triangle-up",
+    "ai": "hexagon",
+    "archetype": "star",
+}
 
 
 def layout(

@@ -1,33 +1,66 @@
-"""Numbers, names, colours and tables as they are printed."""
+"""Numbers, intervals, names and colours as they are printed: the one formatter of every page and of the terminal."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
+from greenroom.report.parts import words
 
-from greenroom.report.parts import VOID, Table, words
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def number(value: Any, digits: int = 2, *, signed: bool = False) -> str:
-    """A number as printed: a true minus sign, no negative zero; a dash for a missing one."""
+def number(value: Any, digits: int = 2, *, signed: bool = False, percent: bool = False) -> str:
+    """A number as printed: a true minus sign, no negative zero; a dash for a missing one. percent: 0.5 is 50 %."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    if isinstance(value, int):
+    if isinstance(value, int) and not percent:
         return f"{value:,}".replace("-", "−")
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    text = f"{100 * value if percent else value:{'+' if signed else ''}.{digits}f}"
     if not text.strip("+-0."):
         text = text.lstrip("+-")
-    return text.replace("-", "−")
+    return text.replace("-", "−") + (f"{NO_BREAK}%" if percent else "")
 
 
-def interval(low: Any, high: Any, digits: int = 2) -> dict[str, str]:
+def interval(low: Any, high: Any, digits: int = 2, **how: Any) -> dict[str, str]:
     """Both bounds as printed, an open one by its word."""
-    open_word = words()["chapters"]["sacrifice"]["open"]
     return {
-        name: open_word if bound is None else number(bound, digits) for name, bound in (("low", low), ("high", high))
+        name: words()["page"]["open"] if bound is None else number(bound, digits, **how)
+        for name, bound in (("low", low), ("high", high))
     }
+
+
+def between(row: Mapping[str, Any] | None, name: str = "estimate", digits: int = 2, **how: Any) -> str:
+    """An estimate with its interval, as in "0.41 (0.30 to 0.52)"; the bounds are `low` and `high`, or those named after
+    the estimate. A missing estimate is a dash."""
+    if row is None or row[name] is None:
+        return "–"
+    ends = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
+    bounds = interval(row[ends[0]], row[ends[1]], digits, **how)
+    return f"{number(row[name], digits, **how)} ({bounds['low']} to {bounds['high']})"
+
+
+def said(text: str, /, **values: Any) -> str:
+    """A sentence with its values filled in, a true minus sign before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text.format(**values)).replace(" %", f"{NO_BREAK}%")
+
+
+def band(bands: Sequence[Mapping[str, Any]], value: float) -> str:
+    """The word for a value: the first band whose lower bound it reaches."""
+    return next(entry["word"] for entry in bands if value >= entry["from"])
+
+
+def plain(name: str) -> str:
+    """A stored name without underscores."""
+    return name.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row: a, b and c."""
+    shown = [plain(name) for name in names]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def tint(axis_sd: float | None, span: float) -> str:
@@ -37,47 +70,6 @@ def tint(axis_sd: float | None, span: float) -> str:
     place = min(max(1 + axis_sd / span, 0.0), 1.0)
     side, share = ("teal", 2 * place - 1) if place >= 0.5 else ("rust", 1 - 2 * place)
     return f"color-mix(in srgb, var(--{side}) {share:.0%}, var(--stone))"
-
-
-def table_of(frame: pl.DataFrame, columns: dict[str, int | None]) -> Table:
-    """A table for people: the columns asked for that exist, floats at the digits given, void rows without numbers."""
-    headings = words()["columns"]
-    shown = [name for name in columns if name in frame.columns]
-    numeric = frozenset(index for index, name in enumerate(shown) if frame.schema[name].is_numeric())
-    grades = frame["grade"].to_list() if "grade" in frame.columns else [None] * frame.height
-    void = frozenset(index for index, grade in enumerate(grades) if grade == VOID)
-    withheld = words()["page"]["withheld"]
-
-    def cell(name: str, value: Any, hidden: bool) -> str:
-        if hidden and frame.schema[name].is_numeric():
-            return withheld if name in ("estimate", "estimate_pole", "adherence", "probability") else ""
-        if isinstance(value, bool):
-            return headings["yes"] if value else headings["no"]
-        if isinstance(value, (int, float)):
-            return number(value, columns[name] or 0)
-        return "" if value is None else kind_of(name, str(value))
-
-    rows = tuple(
-        tuple(cell(name, row[name], index in void) for name in shown)
-        for index, row in enumerate(frame.iter_rows(named=True))
-    )
-    return Table(tuple(headings.get(name, name) for name in shown), rows, numeric, void)
-
-
-def kind_of(column: str, value: str) -> str:
-    """A stored name as said to people: kinds, paradigms, boundaries by their words, others without underscores."""
-    text = words()
-    known = {
-        "kind": text["kinds"],
-        "paradigm": text["paradigms"],
-        "boundary": text["boundaries"],
-        "pressure": text["chapters"]["hold"]["pressures"],
-    }.get(column, {})
-    if column == "measure":
-        return " · ".join(part.replace("_", " ") for part in value.split("."))
-    if column in ("reason", "grade", "reading"):
-        return value
-    return known.get(value, value.replace("_", " "))
 
 
 def snippet(text: str, length: int = 150) -> str:

@@ -85,7 +85,7 @@ def facts() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     """One line of `greenroom doctor`: what was looked at, whether it is well, what was found, and how to mend it."""
 
     name: str
@@ -94,7 +94,7 @@ class Finding:
     fix: str = ""
 
 
-def findings(embedded: Callable[[], Path]) -> list[Finding]:
+def machine_checks(embedded: Callable[[], Path]) -> list[MachineCheck]:
     """What `greenroom doctor` looks at on this machine. Imports torch, loads no model.
 
     embedded: finds the file that `smollm2` stands for or raises GreenroomError; which one it is, the subject decides.
@@ -102,24 +102,24 @@ def findings(embedded: Callable[[], Path]) -> list[Finding]:
     return [_versions(), *_strength(), _device(), _embedded(embedded), _cache()]
 
 
-def _versions() -> Finding:
+def _versions() -> MachineCheck:
     found = libraries()
     missing = [name for name in LIBRARIES if name not in found]
     ours = f"greenroom {version()}, Python {platform.python_version()}"
     listed = ", ".join([ours, *(f"{name} {number}" for name, number in found.items())])
     if missing:
-        return Finding(
+        return MachineCheck(
             "versions", False, f"{listed}; missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
         )
-    return Finding("versions", True, listed)
+    return MachineCheck("versions", True, listed)
 
 
-def _strength() -> list[Finding]:
+def _strength() -> list[MachineCheck]:
     memory = memory_gib()
     enough = memory is None or memory >= MIN_MEMORY_GIB
     return [
-        Finding("cores", True, f"{cores()} ({_cpu()})"),
-        Finding(
+        MachineCheck("cores", True, f"{cores()} ({_cpu()})"),
+        MachineCheck(
             "memory",
             enough,
             "unknown" if memory is None else f"{memory} GiB",
@@ -128,36 +128,38 @@ def _strength() -> list[Finding]:
     ]
 
 
-def _device() -> Finding:
+def _device() -> MachineCheck:
     try:
         import torch
     except ImportError as error:
-        return Finding("device", False, f"torch cannot be imported ({error})", "pip install torch")
+        return MachineCheck("device", False, f"torch cannot be imported ({error})", "pip install torch")
     if torch.cuda.is_available():
-        return Finding("device", True, f"cuda ({torch.cuda.get_device_name()})")
+        return MachineCheck("device", True, f"cuda ({torch.cuda.get_device_name()})")
     asked = "; mps with --device mps" if torch.backends.mps.is_available() else ""
-    return Finding("device", True, f"cpu, {torch.get_num_threads()} torch threads{asked}")
+    return MachineCheck("device", True, f"cpu, {torch.get_num_threads()} torch threads{asked}")
 
 
-def _embedded(resolve: Callable[[], Path]) -> Finding:
+def _embedded(resolve: Callable[[], Path]) -> MachineCheck:
     try:
         path = resolve()
     except (GreenroomError, ImportError) as error:
-        return Finding("smollm2", False, str(error))
-    return Finding("smollm2", True, f"{path} ({path.stat().st_size / 2**20:.0f} MiB)")
+        return MachineCheck("smollm2", False, str(error))
+    return MachineCheck("smollm2", True, f"{path} ({path.stat().st_size / 2**20:.0f} MiB)")
 
 
-def _cache() -> Finding:
+def _cache() -> MachineCheck:
     folder = cache_dir().absolute()
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     anchor = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(anchor).free / 2**30
     detail = f"{folder}: {size / 2**20:.0f} MiB used, {free:.1f} GiB free on its disk"
     if not os.access(anchor, os.W_OK):
-        return Finding("cache", False, detail, "it cannot be written: set GREENROOM_CACHE to a folder that can")
+        return MachineCheck("cache", False, detail, "it cannot be written: set GREENROOM_CACHE to a folder that can")
     if free < MIN_DISK_GIB:
-        return Finding("cache", False, detail, "free some space, or set GREENROOM_CACHE to a folder on another disk")
-    return Finding("cache", True, detail)
+        return MachineCheck(
+            "cache", False, detail, "free some space, or set GREENROOM_CACHE to a folder on another disk"
+        )
+    return MachineCheck("cache", True, detail)
 
 
 def _cpu() -> str:

@@ -34,9 +34,10 @@ SUMMARY = "summary.json"
 class StageResult:
     """What a stage leaves behind.
 
-    tables: name → frame, kept as `tables/<name>.parquet`. results: JSON values, kept as `results/<stage>.json`.
-    files: path within the run → a function that writes the file at the path it is given (a temporary one).
-    Read back from disk, `files` is empty: they lie at `run.path / name`.
+    tables: name → frame, kept as `tables/<name>.parquet`. results: JSON values, kept under the stage's name in
+    `results.json`. files: path within the run → a function that writes the file at the path it is given (a temporary
+    one). Read back from disk, `files` is empty: they lie at `run.path / name`.
+    A name `<study>/<name>` of a stage or a table puts it in the study's own folder of the run.
     """
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -114,7 +115,7 @@ class Run:
         if stage not in self.manifest["stages"]:
             known = ", ".join(self.manifest["stages"]) or "none yet"
             raise RunError(f"{self.path} has no finished stage {stage}; it has {known}")
-        return read_json(self._results_path(stage))
+        return read_json(self._results_path(stage))[_last(stage)]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json, marks the run as finished and gives the folder free."""
@@ -155,7 +156,9 @@ class Run:
         for file, write in result.files.items():
             with atomic_path(self.path / file) as temporary:
                 write(temporary)
-        write_json(self._results_path(name), dict(result.results))
+        kept = self._results_path(name)
+        # A process that was killed between this write and the next leaves results of no finished stage: overwritten here.
+        write_json(kept, {**(read_json(kept) if kept.exists() else {}), _last(name): dict(result.results)})
         mark = {
             "seconds": round(time.perf_counter() - began, 3),
             "peak_rss_gib": peak_rss_gib(),
@@ -179,10 +182,20 @@ class Run:
         return StageResult(tables=tables, results=self.results(name))
 
     def _table_path(self, name: str) -> Path:
-        return self.path / "tables" / f"{name}.parquet"
+        return self._room(name) / "tables" / f"{_last(name)}.parquet"
 
     def _results_path(self, stage: str) -> Path:
-        return self.path / "results" / f"{stage}.json"
+        return self._room(stage) / "results.json"
+
+    def _room(self, name: str) -> Path:
+        """The folder of a stage or a table: the run's, or that of the study in its name."""
+        study, _, _ = name.rpartition("/")
+        return self.path / study
+
+
+def _last(name: str) -> str:
+    """The name without its study."""
+    return name.rpartition("/")[2]
 
 
 def open_run(
@@ -228,6 +241,9 @@ def open_finished(path: Path) -> Run:
         raise RunError(f"{path / MANIFEST} was not written by Greenroom; give the folder that an audit wrote")
     if manifest["status"] != "finished":
         raise RunError(f"{path} is not finished ({manifest['status']}); run the command that began it again")
+    if manifest["version"].split(".")[:2] != version().split(".")[:2]:
+        made = ".".join(manifest["version"].split(".")[:2])
+        raise RunError(f"{path} was made by Greenroom {made}, and this is {version()}; run the command anew to see it")
     return Run(path, manifest, None, Progress())
 
 

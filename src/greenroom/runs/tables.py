@@ -43,16 +43,16 @@ def differences(one: Path, other: Path, *, timings: Sequence[str] = ("seconds",)
 
     Columns whose name ends in a word of `timings` are left out: they are the only ones that may differ.
     """
-    names = sorted({path.name for run in (one, other) for path in (run / "tables").glob("*.parquet")})
+    names = sorted({str(path.relative_to(run)) for run in (one, other) for path in run.rglob("tables/*.parquet")})
     found: list[str] = []
     for name in names:
-        missing = [run for run in (one, other) if not (run / "tables" / name).exists()]
+        missing = [run for run in (one, other) if not (run / name).exists()]
         if missing:
             found.append(f"{name}: not in {missing[0]}")
             continue
         left, right = (
             frame.select(column for column in frame.columns if not column.endswith(tuple(timings)))
-            for frame in (read_table(run / "tables" / name) for run in (one, other))
+            for frame in (read_table(run / name) for run in (one, other))
         )
         if left.schema != right.schema:
             found.append(f"{name}: columns differ")

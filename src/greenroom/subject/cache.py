@@ -46,13 +46,7 @@ class RowCache:
         return self._length
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        if self.keys[layer_idx] is None:
-            heads, dim_key, dim_value = key.shape[1], key.shape[3], value.shape[3]
-            self.keys[layer_idx] = key.new_zeros(self.rows, heads, self.capacity, dim_key)
-            self.values[layer_idx] = value.new_zeros(self.rows, heads, self.capacity, dim_value)
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        assert keys is not None
-        assert values is not None
+        keys, values = self._room(self.keys, layer_idx, key), self._room(self.values, layer_idx, value)
         assert self._positions is not None
         rows, tokens = self._positions.shape
         if self._column is not None:
@@ -81,25 +75,27 @@ class RowCache:
 
     def put(self, row: int, prefix: Prefix) -> None:
         """Writes a prefix into one row."""
-        for store, parts in ((self.keys, prefix.keys), (self.values, prefix.values)):
-            for layer, part in enumerate(parts):
-                if part is None:
-                    continue
-                tensor = store[layer]
-                if tensor is None:
-                    tensor = store[layer] = part.new_zeros(self.rows, part.shape[0], self.capacity, part.shape[2])
-                tensor[row, :, : prefix.length] = part
+        self._write(row, prefix.keys, prefix.values, prefix.length)
 
-    def copy_rows(self, source: RowCache, rows: int, start: int, length: int) -> None:
-        """Copies the first `rows` rows of another cache to rows start… of this one, `length` positions of each."""
-        for mine, theirs in ((self.keys, source.keys), (self.values, source.values)):
-            for layer, part in enumerate(theirs):
-                if part is None:
-                    continue
-                tensor = mine[layer]
-                if tensor is None:
-                    tensor = mine[layer] = part.new_zeros(self.rows, part.shape[1], self.capacity, part.shape[3])
-                tensor[start : start + rows, :, :length] = part[:rows, :, :length]
+    def copy_rows(self, source: RowCache, start: int, length: int) -> None:
+        """Copies all rows of another cache to rows start… of this one, `length` positions of each."""
+        self._write(slice(start, start + source.rows), source.keys, source.values, length)
+
+    def _write(
+        self, rows: int | slice, keys: Sequence[Tensor | None], values: Sequence[Tensor | None], length: int
+    ) -> None:
+        """Writes the first `length` positions of one row's parts (heads, …, dim), or of several rows'."""
+        for store, parts in ((self.keys, keys), (self.values, values)):
+            for layer, part in enumerate(parts):
+                if part is not None:
+                    self._room(store, layer, part)[rows, :, :length] = part[..., :length, :]
+
+    def _room(self, store: list[Tensor | None], layer: int, like: Tensor) -> Tensor:
+        """A block's storage, made when it is first needed. like: (…, heads, tokens, dim)."""
+        tensor = store[layer]
+        if tensor is None:
+            tensor = store[layer] = like.new_zeros(self.rows, like.shape[-3], self.capacity, like.shape[-1])
+        return tensor
 
 
 class Prefix:
@@ -157,10 +153,6 @@ class PrefixCache:
         self._bytes += prefix.bytes
         while self._bytes > self.max_bytes and len(self._entries) > 1:
             self._bytes -= self._entries.pop(0)[1].bytes
-
-    def forget(self) -> None:
-        """Drops everything kept."""
-        self._entries, self._bytes = [], 0
 
 
 def attention_mask(config: Any, positions: Tensor, length: int, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

@@ -38,10 +38,6 @@ class Captured:
             raise ValueError(f"block {layer} was not captured; captured are {self.layers}")
         return self.values[self.layers.index(layer)]
 
-    def of(self, conversation: int) -> Tensor:
-        """(layer, sample, hidden) of one conversation."""
-        return self.values[:, self.conversation == conversation]
-
 
 @dataclass(frozen=True)
 class Sinks:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from greenroom.conversation import Conversation
+from greenroom.subject.capture import Hooks
 from greenroom.subject.interventions import Intervention
+from greenroom.subject.scoring import sweep
 
 if TYPE_CHECKING:
     from greenroom.subject.subject import Subject
@@ -26,9 +28,6 @@ class Finding:
 
 def check_instrument(subject: Subject) -> list[Finding]:
     """Five findings about reading and editing this subject. Works without a chat template."""
-    from greenroom.subject import scoring
-    from greenroom.subject.capture import Hooks
-
     findings: list[Finding] = []
     ids = subject.tokenizer("The actor waits in the green room.", add_special_tokens=False)["input_ids"] or [0, 1]
     tokens = torch.tensor([ids], device=subject.network.device)
@@ -64,7 +63,7 @@ def check_instrument(subject: Subject) -> list[Finding]:
             assert hidden is not None
             found.append(subject.network.logits(hidden)[0])
 
-        scoring.sweep(subject.network, hooks, [ids], [0], [len(ids)], visit)
+        sweep(subject.network, hooks, [ids], [0], [len(ids)], visit)
         return found[0]
 
     scale = float(stock.abs().max())

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from greenroom.subject.cache import Prefix, PrefixCache, RowCache
 from greenroom.subject.capture import Hooks, Pass, Sinks
-from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches, windows
+from greenroom.subject.forward import Network, Progress, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
 from greenroom.subject.prefixes import PrefixTree
-from greenroom.subject.sampling import drawn, random_streams
+from greenroom.subject.sampling import Sampling, drawn, random_streams
 
 # The stated budget of the plan: rows that decode together, and the keys and values they may hold.
 ROWS = 256
@@ -73,57 +73,29 @@ class _Generated:
     finish: Literal["stop", "length"] = "length"
 
 
-def generate(
-    network: Network,
-    sinks: Sinks | None,
-    prompts: Sequence[Sequence[int]],
-    *,
-    stop_tokens: frozenset[int],
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    seed: int | Sequence[int],
-    capture: Capture | None,
-    interventions: Sequence[Intervention],
-    decode: Callable[[list[int]], str],
-    progress: Callable[[int, int], None] | None = None,
-    prefix_cache: PrefixCache | None = None,
-) -> list[Reply]:
-    """Replies in the order of the prompts. See `Subject.generate`."""
-    loop = _Loop(
-        network, sinks, prompts, stop_tokens, max_new_tokens, temperature, top_p, top_k, seed, capture, interventions
-    )
-    loop.progress, loop.prefix_cache = progress, prefix_cache
-    with torch.inference_mode(), loop.hooks.attached():
-        loop.run()
-    return [loop.reply(row, decode) for row in range(len(prompts))]
+class Loop:
+    """One call of `Subject.generate`, which says what the arguments mean. prompts: as tokens."""
 
-
-class _Loop:
     def __init__(
         self,
         network: Network,
         sinks: Sinks | None,
         prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
         stop_tokens: frozenset[int],
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
         seed: int | Sequence[int],
         capture: Capture | None,
         interventions: Sequence[Intervention],
+        progress: Progress | None,
+        prefix_cache: PrefixCache | None,
     ):
-        self.network, self.prompts, self.capture = network, prompts, capture
-        self.stop_tokens, self.max_new_tokens = stop_tokens, max_new_tokens
-        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
+        self.network, self.prompts, self.sampling, self.stop_tokens = network, prompts, sampling, stop_tokens
+        self.capture, self.progress, self.prefix_cache = capture, progress, prefix_cache
         self.keys = [signature(interventions, row, len(prompts)) for row in range(len(prompts))]
         self.reply_start = torch.tensor([len(prompt) for prompt in prompts], device=network.device)
-        self.streams = random_streams(prompts, max_new_tokens, seed)
+        self.streams = random_streams(prompts, sampling.max_new_tokens, seed)
         self.generated = [_Generated() for _ in prompts]
-        self.progress: Callable[[int, int], None] | None = None
-        self.prefix_cache: PrefixCache | None = None
         self.finished = 0
         layers = capture.layers if capture is not None else ()
         self.hooks = Hooks(network.blocks, sinks, interventions, len(prompts), read=layers, on_block=self._read)
@@ -133,11 +105,15 @@ class _Loop:
         self._reading: list[_Row] | None = None  # the decoding rows of the running forward; None while prompts run
         self._step: list[Tensor] = []
 
+    def replies(self, decode: Callable[[list[int]], str]) -> list[Reply]:
+        """Runs the loop; one reply a prompt, in order. decode: token ids to text."""
+        with torch.inference_mode(), self.hooks.attached():
+            self._run()
+        return [self._reply(row, decode) for row in range(len(self.prompts))]
+
     # The plan ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        if self.max_new_tokens < 1:
-            return
+    def _run(self) -> None:
         # Neighbours in token order share prefixes; windows of them bound what is alive at once.
         order = sorted(range(len(self.prompts)), key=lambda row: (self.keys[row], list(self.prompts[row]), row))
         limits = [len(prompt) - 1 for prompt in self.prompts]
@@ -148,7 +124,7 @@ class _Loop:
             self._window(list(window), tree, known)
 
     def _window(self, rows: list[int], tree: PrefixTree, known: dict[int, Prefix]) -> None:
-        capacity = max(len(self.prompts[row]) for row in rows) + self.max_new_tokens
+        capacity = max(len(self.prompts[row]) for row in rows) + self.sampling.max_new_tokens
         slots = max(1, min(ROWS, len(rows), CACHE_BYTES // max(1, self.network.bytes_per_token * capacity)))
         prefixes = compute_prefixes(self.network, self.hooks, tree, self.prompts, self.reply_start)
         queue = sorted(rows, key=lambda row: (-len(self.prompts[row]), self.keys[row], list(self.prompts[row]), row))
@@ -178,7 +154,7 @@ class _Loop:
             assert hidden is not None
             assert filled is not None
             longest = max(len(self.prompts[item.row]) for item in batch)
-            cache.copy_rows(filled, len(batch), len(active), longest)
+            cache.copy_rows(filled, len(active), longest)
             last = torch.tensor([len(item.tokens) - 1 for item in batch], device=hidden.device)
             logits = self.network.logits(hidden[torch.arange(len(batch), device=hidden.device), last])
             fresh = [_Row(item.row, len(self.prompts[item.row])) for item in batch]
@@ -204,13 +180,7 @@ class _Loop:
         """Draws the next token of each row, or marks it as ended."""
         steps = [len(self.generated[row.row].tokens) for row in rows]
         uniform = [0.0 if row.draining else self.streams[row.row, step] for row, step in zip(rows, steps, strict=True)]
-        chosen = drawn(
-            logits,
-            torch.tensor(uniform, dtype=torch.float64, device=logits.device),
-            self.temperature,
-            self.top_p,
-            self.top_k,
-        )
+        chosen = drawn(logits, torch.tensor(uniform, dtype=torch.float64, device=logits.device), self.sampling)
         logprobs = logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
             reply = self.generated[row.row]
@@ -222,7 +192,7 @@ class _Loop:
                 reply.tokens.append(token)
                 reply.logprobs.append(logprob)
                 row.token = token
-                if len(reply.tokens) == self.max_new_tokens:
+                if len(reply.tokens) == self.sampling.max_new_tokens:
                     row.draining = self.capture is not None
                     if not row.draining:
                         row.token = -1
@@ -245,7 +215,8 @@ class _Loop:
         if self.progress is not None:
             # In tokens: replies of one batch tend to end together, which would show nothing for a long time.
             under_way = sum(len(self.generated[row.row].tokens) for row in active)
-            self.progress(self.finished * self.max_new_tokens + under_way, len(self.prompts) * self.max_new_tokens)
+            most = self.sampling.max_new_tokens
+            self.progress(self.finished * most + under_way, len(self.prompts) * most)
 
     def _remember(self, row: _Row, slot: int, cache: RowCache) -> None:
         if self.prefix_cache is not None:
@@ -278,7 +249,7 @@ class _Loop:
         for index, row in enumerate(active):
             self._tokens.setdefault(row.row, []).append(stacked[index, order].cpu())
 
-    def reply(self, row: int, decode: Callable[[list[int]], str]) -> Reply:
+    def _reply(self, row: int, decode: Callable[[list[int]], str]) -> Reply:
         made = self.generated[row]
         reply = Reply(decode(made.tokens), made.tokens, made.finish, made.logprobs)
         if self.capture is None:

@@ -15,6 +15,8 @@ from greenroom.subject.capture import Hooks, Pass, Stop
 from greenroom.subject.memory import retain_memory
 from greenroom.subject.prefixes import Node, PrefixTree, shared_prefixes
 
+Progress = Callable[[int, int], None]  # (done, total)
+
 # Rows × padded tokens of one forward: large enough for the matrix rate, small enough for the activations of an MLP.
 TOKENS_PER_FORWARD = 3072
 # What a forward costs beside its tokens, in tokens: the weights are read once a forward, however few rows there are.
@@ -42,7 +44,6 @@ class Network:
     """The parts of a decoder-only transformers model that the engine uses: blocks, body and head."""
 
     def __init__(self, model: Any):
-        self.model = model
         self.config: Any = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
         self.body: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
         self.blocks = _blocks(self.body, int(self.config.num_hidden_layers))

@@ -12,9 +12,12 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from greenroom.conversation import Conversation
 from greenroom.errors import ModelError
 from greenroom.store import atomic_path, cache_dir, digest
+from greenroom.subject.check import check_instrument
 from greenroom.subject.subject import Subject, find_sinks
 
 EMBEDDED = "smollm2"
@@ -39,8 +42,6 @@ def load(
     """
     if adapter is None and " + " in name:
         name, adapter = (part.strip() for part in name.split(" + ", 1))
-    import torch
-
     place = _device(device)
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype != "auto" and dtype not in kinds:
@@ -71,8 +72,6 @@ def opened(model: str | Path | Subject, **how: Any) -> Subject:
 
 def ready(model: Any, tokenizer: Any, *, name: str) -> Subject:
     """A subject from a model and tokenizer already in memory: fingerprinted, checked, its sinks found."""
-    from greenroom.subject.check import check_instrument
-
     _check_vocabulary(model, tokenizer, name)
     subject = Subject(model, tokenizer, name=name, fingerprint=fingerprint(model, tokenizer))
     if subject.chat.has_template:
@@ -141,7 +140,6 @@ def converted(gguf: Path) -> Path:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _quiet():
@@ -167,8 +165,6 @@ def _convert(gguf: Path, target: Path) -> None:
 def fingerprint(model: Any, tokenizer: Any) -> str:
     """Hash of weights, vocabulary size and template: 1,024 evenly spaced values of every tensor, so that 70 billion
     parameters take seconds too. An edit of single weights between the samples would go unseen."""
-    import torch
-
     parts: list[str | bytes] = [str(len(tokenizer)), str(tokenizer.chat_template)]
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
@@ -178,9 +174,7 @@ def fingerprint(model: Any, tokenizer: Any) -> str:
     return digest(*parts)
 
 
-def _device(device: str) -> Any:
-    import torch
-
+def _device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

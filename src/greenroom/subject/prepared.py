@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from greenroom.subject.capture import Hooks
-from greenroom.subject.forward import compute_prefixes, leaves, planned, run_stretches, windows
+from greenroom.subject.forward import Progress, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention
 from greenroom.subject.scoring import WINDOW, Scores, Texts, Visit
 
@@ -35,7 +35,7 @@ class Prepared:
         prompts: Sequence[Sequence[int]],
         continuations: Sequence[Sequence[int]],
         blocks: Sequence[int],
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ):
         self._subject, self._network = subject, subject.network
         self._texts = Texts(prompts, continuations)
@@ -50,9 +50,7 @@ class Prepared:
     def bytes(self) -> int:
         return sum(values.nbytes for values in self._kept.values())
 
-    def score(
-        self, interventions: Sequence[Intervention] = (), progress: Callable[[int, int], None] | None = None
-    ) -> Scores:
+    def score(self, interventions: Sequence[Intervention] = (), progress: Progress | None = None) -> Scores:
         """What `Subject.score` gives under these edits. Their amounts must be single numbers: a setting is one for
         all rows (ValueError). An edit below all kept blocks costs a whole forward."""
         edits = self._subject._edits(interventions)
@@ -74,7 +72,7 @@ class Prepared:
         self,
         hooks: Hooks,
         visit: Visit,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
         planned_tree: Callable[[Any, Sequence[int]], None] | None = None,
     ) -> None:
         """One forward over all rows, each shared prefix once."""
@@ -94,7 +92,7 @@ class Prepared:
                     if progress is not None:
                         progress(done, len(rows))
 
-    def _record(self, progress: Callable[[int, int], None] | None) -> None:
+    def _record(self, progress: Progress | None) -> None:
         """Runs all rows up to the deepest block and keeps each token's activation once, shared prefixes too."""
         longest, count = max(len(row) for row in self._texts.rows), 1  # slot 0 is what padding reads and writes
         slots = torch.zeros(len(self._texts.rows), longest + 1, dtype=torch.long)

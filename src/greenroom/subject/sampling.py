@@ -5,10 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn: tokens of a reply at most; temperature (0 is greedy); top_p (1 is off); top_k (0 is off).
+
+    Raises ValueError on numbers outside these ranges.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(
+                "expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, "
+                f"got {self.temperature}, {self.top_p}, {self.top_k}"
+            )
 
 
 def random_streams(prompts: Sequence[Sequence[int]], length: int, seed: int | Sequence[int]) -> np.ndarray:
@@ -29,12 +52,13 @@ def random_streams(prompts: Sequence[Sequence[int]], length: int, seed: int | Se
     return streams
 
 
-def drawn(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
+def drawn(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """(rows,) token ids. logits: (rows, vocabulary) float32; uniform: (rows,) float64 in [0, 1).
 
     Temperature 0 is greedy. Otherwise temperature, then top-k (0 = off), then top-p, as transformers orders them;
     cutting to k first means that only k values are ever sorted. The draw inverts the cumulative distribution.
     """
+    temperature, top_p, top_k = sampling.temperature, sampling.top_p, sampling.top_k
     if temperature == 0:
         return logits.argmax(dim=-1)
     vocabulary = logits.shape[-1]

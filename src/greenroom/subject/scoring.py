@@ -10,7 +10,7 @@ from torch import Tensor
 
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Hooks, Pool, Sinks
-from greenroom.subject.forward import Network, compute_prefixes, leaves, planned, run_stretches, windows
+from greenroom.subject.forward import Network, Progress, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
 
 # Rows of logits made at once: 512 × a 50k vocabulary in float32 is 100 MB.
@@ -110,7 +110,7 @@ def sweep(
     limits: Sequence[int],
     reply_start: Sequence[int],
     visit: Visit,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     prefix_cache: PrefixCache | None = None,
 ) -> None:
     """Runs all rows, each shared prefix once. limits[row]: where a row's own tokens must begin at the latest.
@@ -125,15 +125,15 @@ def sweep(
     known = {} if prefix_cache is None else prefix_cache.known(tokens, limits)
     # A row that goes on from an earlier call shares nothing with the others.
     limits = [0 if row in known else limit for row, limit in enumerate(limits)]
-    reader, read = hooks.on_block, hooks.read
+    reader, stop = hooks.on_block, hooks.stop_after
     done = 0
     with torch.inference_mode():
         for window, tree in windows(network, tokens, limits, keys, order, WINDOW):
-            stop, hooks.on_block, hooks.stop_after = hooks.stop_after, None, None
-            with Hooks.attached(hooks):
+            hooks.on_block, hooks.stop_after = None, None
+            with hooks.attached():
                 prefixes = compute_prefixes(network, hooks, tree, tokens, starts)
-            hooks.on_block, hooks.read, hooks.stop_after = reader, read, stop
-            with Hooks.attached(hooks):
+            hooks.on_block, hooks.stop_after = reader, stop
+            with hooks.attached():
                 for batch in planned(leaves(tree, prefixes, tokens, window, known)):
                     hidden, cache = run_stretches(network, hooks, batch, starts, keep=prefix_cache is not None)
                     visit([item.row for item in batch], [item.start for item in batch], hidden)
@@ -151,7 +151,7 @@ def score(
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
     interventions: Sequence[Intervention] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     starts: Sequence[int] | None = None,
     prefix_cache: PrefixCache | None = None,
 ) -> Scores:
@@ -196,7 +196,7 @@ def activations(
     layers: tuple[int, ...],
     pool: Pool,
     interventions: Sequence[Intervention] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Captured:
     """Activations of conversations. pools[i]: the token ranges [start, end) to average in conversation i, one sample
     each; for pool "all" every token of the ranges is a sample, and for "last" the ranges hold one token.

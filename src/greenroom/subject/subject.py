@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from greenroom.conversation import Conversation
 from greenroom.errors import ConversationError
-from greenroom.subject import decoding, scoring
+from greenroom.subject import scoring
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Hooks, Pass, Pool, Sinks
 from greenroom.subject.chat import Chat, Encoded
-from greenroom.subject.decoding import Capture, Reply
-from greenroom.subject.forward import Network
+from greenroom.subject.decoding import Capture, Loop, Reply
+from greenroom.subject.forward import Network, Progress
 from greenroom.subject.interventions import Intervention
+from greenroom.subject.prepared import Prepared
+from greenroom.subject.sampling import Sampling
 from greenroom.subject.scoring import Scores
-
-if TYPE_CHECKING:
-    from greenroom.subject.prepared import Prepared
-
-Progress = Callable[[int, int], None]
-UNEDITED = "a prefix cache holds unedited prefixes; use either it or interventions"
 
 
 class Subject:
@@ -74,36 +71,27 @@ class Subject:
         or Ctrl-C returns nothing half-done and leaves no hook behind. prefix_cache keeps what the conversations have
         been through for their next turns; it cannot be combined with interventions.
         """
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        sampling = Sampling(max_new_tokens, temperature, top_p, top_k)
         if not isinstance(seed, int) and len(seed) != len(conversations):
             raise ValueError(f"{len(seed)} seeds for {len(conversations)} conversations; expected one, or one for each")
-        if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
-            raise ValueError(
-                f"expected temperature ≥ 0, 0 < top_p ≤ 1 and top_k ≥ 0, got {temperature}, {top_p}, {top_k}"
-            )
-        if prefix_cache is not None and (interventions or self._standing):
-            raise ValueError(UNEDITED)
+        edits = self._edits(interventions, prefix_cache)
         prompts = [self.chat.encode(conversation, generate=True).tokens for conversation in conversations]
         self._check_length(prompts, max_new_tokens)
         if capture is not None:
             capture = Capture(self.block_ids(capture.layers), capture.pool)
-        return decoding.generate(
+        loop = Loop(
             self.network,
             self.sinks,
             prompts,
+            sampling,
             stop_tokens=self.stop_tokens,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
             seed=seed,
             capture=capture,
-            interventions=self._edits(interventions),
-            decode=self.chat.decode,
+            interventions=edits,
             progress=progress,
             prefix_cache=prefix_cache,
         )
+        return loop.replies(self.chat.decode)
 
     def score(
         self,
@@ -123,12 +111,10 @@ class Subject:
         call with many rows is much cheaper than many calls. prefix_cache keeps what the rows have been through, for a
         later call that scores what comes next; it cannot be combined with interventions.
         """
-        if prefix_cache is not None and (interventions or self._standing):
-            raise ValueError(UNEDITED)
+        edits = self._edits(interventions, prefix_cache)
         prompts, given = self._to_score(conversations, continuations)
         if starts is not None and not all(0 <= s <= len(g) for s, g in zip(starts, given, strict=True)):
             raise ValueError("a continuation cannot be scored from beyond its end; expected 0 ≤ start ≤ its tokens")
-        edits = self._edits(interventions)
         return scoring.score(self.network, self.sinks, prompts, given, edits, progress, starts, prefix_cache)
 
     def prepare(
@@ -143,8 +129,6 @@ class Subject:
         edits)`, where blocks up to the edit ran once, here. blocks: those at which edits will begin; the activations
         kept weigh 4 × d_model bytes a token and block. Standing interventions apply at `score`, not here.
         """
-        from greenroom.subject.prepared import Prepared
-
         prompts, given = self._to_score(conversations, continuations)
         return Prepared(self, prompts, given, self.block_ids(blocks), progress)
 
@@ -303,7 +287,12 @@ class Subject:
         """Whether interventions stand, as they do inside `intervene`."""
         return bool(self._standing)
 
-    def _edits(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+    def _edits(
+        self, interventions: Sequence[Intervention], prefix_cache: PrefixCache | None = None
+    ) -> tuple[Intervention, ...]:
+        """What applies to a call: the standing interventions and its own."""
+        if prefix_cache is not None and (interventions or self._standing):
+            raise ValueError("a prefix cache holds unedited prefixes; use either it or interventions")
         return (*self._standing, *self._checked(interventions))
 
     def _checked(self, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
@@ -312,9 +301,6 @@ class Subject:
                 raise ValueError(
                     f"the vector has {edit.vector.numel()} entries, this model's residual stream {self.d_model}"
                 )
-            self.block_ids([edit.layer])
-        from dataclasses import replace
-
         return tuple(replace(edit, layer=self.block_ids([edit.layer])[0]) for edit in interventions)
 
     def block_ids(self, layers: Sequence[int]) -> tuple[int, ...]:

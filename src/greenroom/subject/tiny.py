@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from greenroom.subject.loading import ready
+import torch
+
+from greenroom.subject.loading import ready, template_text
 from greenroom.subject.subject import Subject
 
 ARCHITECTURES = ("llama", "qwen3", "gemma3_text", "gpt2", "mixtral")
@@ -15,8 +17,6 @@ def byte_tokenizer(template: str | None = "chatml") -> Any:
     """A byte-level tokenizer: one token a byte, ChatML markers as special tokens; vocabulary of 260."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
-
-    from greenroom.subject.loading import template_text
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<|end|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
@@ -33,7 +33,6 @@ def byte_tokenizer(template: str | None = "chatml") -> Any:
 
 def tiny_model(architecture: str = "llama", *, seed: int = 0, layers: int = 4, width: int = 64) -> Any:
     """A randomly initialised causal language model of the given transformers architecture, vocabulary of 260."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     common: dict[str, Any] = {"vocab_size": 260, "eos_token_id": 2, "pad_token_id": 3, "bos_token_id": 0}

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from greenroom.measures import validity
-from greenroom.measures.intervals import Interval, bootstrap_mean
+from greenroom.measures.intervals import Interval, bootstrap_mean, student_mean
 from greenroom.measures.prediction import explained
-from greenroom.measures.recovery import Recovery, mean_interval, recovery
+from greenroom.measures.recovery import Recovery, recovery
 from greenroom.measures.repetition import own_words
 from greenroom.measures.validity import Check, Validity, assess
 from greenroom.measures.within import within_slope
@@ -104,7 +104,7 @@ def findings(frame: pl.DataFrame, seed: int = 0) -> Finding:
         for reading in readings:
             places = moments(part, reading, worded)
             # Drift is before − after everywhere: above 0 is away from the assistant.
-            drifts[reading, domain] = mean_interval(places["before"] - places["after"])
+            drifts[reading, domain] = student_mean(places["before"] - places["after"])
             slopes[reading, domain] = _slope(part, reading, seed)
             ways += [_way_row(reading, domain, arm, places, worded) for arm in _arms(part)]
             curve += _curve_rows(part, reading, domain, seed)
@@ -163,7 +163,7 @@ def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dic
         ordered = pl.col(column) - pl.col(column).shift(1).over("conversation", order_by="place")
         outcomes = talk.select(pl.col(column).alias("level"), ordered.alias("change"))
         for outcome in ("level", "change"):
-            y = np.array([np.nan if value is None else value for value in outcomes[outcome]], float)
+            y = outcomes[outcome].cast(pl.Float64).to_numpy()
             for by, features in (("message", values), ("domain", topic)):
                 known = by == "message" or len(set(groups)) > len(domains)
                 share = explained(features, y, groups, seed=seed) if known else Interval(None, None, None, len(domains))
@@ -240,7 +240,7 @@ def _curve_rows(part: pl.DataFrame, reading: str, domain: str, seed: int) -> lis
     for kind in kinds:
         own = talk if kind == ALL else talk.filter(pl.col("user") == kind)
         for (turn,), group in own.group_by("place", maintain_order=True):
-            values = np.array([np.nan if v is None else v for v in group[f"axis_sd_{reading}"]], float)
+            values = group[f"axis_sd_{reading}"].cast(pl.Float64).to_numpy()
             mean = bootstrap_mean(values, group["conversation"].to_list(), seed=seed)
             rows.append(
                 {"reading": reading, "domain": domain, "user": kind, "turn": turn, "axis_sd": mean.estimate,
@@ -251,7 +251,7 @@ def _curve_rows(part: pl.DataFrame, reading: str, domain: str, seed: int) -> lis
 
 def _slope(part: pl.DataFrame, reading: str, seed: int) -> Interval:
     talk = part.filter(pl.col("moment") == "turn")
-    values = np.array([np.nan if v is None else v for v in talk[f"axis_sd_{reading}"]], float)
+    values = talk[f"axis_sd_{reading}"].cast(pl.Float64).to_numpy()
     return within_slope(values, talk["place"].to_numpy(), talk["conversation"].to_list(), seed=seed)
 
 
@@ -274,7 +274,7 @@ def _summary(
         places = moments(frame, reading, worded)
         own = ways.filter((pl.col("reading") == reading) & (pl.col("domain") == ALL))
         said[reading] = {
-            **{f"{moment}_sd": mean_interval(places[moment]).estimate for moment in ("fresh", "before", "after")},
+            **{f"{moment}_sd": student_mean(places[moment]).estimate for moment in ("fresh", "before", "after")},
             **_named("drift_sd", drifts[reading, ALL]),
             **_named("slope_sd_per_turn", slopes[reading, ALL]),
             "domains": {

@@ -13,7 +13,7 @@ from greenroom.directions.cold import cold_places
 from greenroom.directions.progress import share
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer
-from greenroom.measures.coherence import degenerate, perplexity, repetition
+from greenroom.measures.coherence import degenerate, perplexity, repeated_share
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.personas import library
 from greenroom.studies.frontier.cloze import trait_of
@@ -117,7 +117,7 @@ def read_replies(
         pl.Series("projection_cold", cold, dtype=pl.Float64),
         pl.Series("surprise", surprise, nan_to_null=True),
         pl.Series("n_tokens", lengths),
-        pl.Series("repetition", [repetition(tokens) for tokens in ids], dtype=pl.Float64),
+        pl.Series("repetition", [repeated_share(tokens) for tokens in ids], dtype=pl.Float64),
         pl.Series(
             "degenerate",
             [
@@ -146,7 +146,7 @@ def summarise(read: pl.DataFrame, setting: str, unedited: str, unit: str, seed: 
     def change(column: str, place: str) -> Interval:
         """Mean change of the same prompt under the same random numbers, with its interval over questions."""
         sides = [frame.filter(pl.col("place") == place) for frame in (own, plain)]
-        after, before = (side[column].cast(pl.Float64).fill_null(float("nan")).to_numpy() for side in sides)
+        after, before = (side[column].cast(pl.Float64).to_numpy() for side in sides)
         return bootstrap_mean(after - before, sides[0]["question"].to_list(), seed=seed)
 
     effect, cold, leak = change("score", "effect"), change("projection_cold", "effect"), change("score", "neutral")

@@ -1,0 +1,39 @@
+"""Persona map: where the default character lies among the library's roles, and the assistant axis (arXiv 2601.10387).
+
+Reading the number: `axis_auc` says how surely the axis tells default replies from a role's, on questions and roles that
+it was not made from. Not shown: why the character lies there, or that the axis causes what it says.
+"""
+
+from __future__ import annotations
+
+from greenroom.asking.types import Size
+from greenroom.studies.study import Stage, Study, later
+
+STAGES = "greenroom.studies.persona_map.stages"
+
+
+class Cast(Size):
+    """every_role: every n-th role of the library; questions: how many (default all); tokens: the most a reply may have;
+    calibration_replies: default replies that give the axis its scale."""
+
+    every_role: int = 1
+    questions: int | None = None
+    tokens: int = 24
+    calibration_replies: int = 200
+
+
+STUDY = Study(
+    name="persona_map",
+    parts=lambda size: (
+        Stage("map", "Persona map", later(STAGES, "draw_map")),
+        Stage("calibration", "Calibration", later(STAGES, "calibrate")),
+    ),
+    conclude=later("greenroom.studies.persona_map.findings", "conclude"),
+    sizes={
+        "standard": Cast(),
+        "quick": Cast(every_role=4, questions=6, calibration_replies=48),
+    },
+    primary="axis_auc",
+    audit="always",
+    chapters=later("greenroom.studies.persona_map.chapter", "chapters"),
+)

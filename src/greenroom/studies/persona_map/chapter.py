@@ -1,7 +1,4 @@
-"""The chapters read from activations: persona map, layer, traits and hold.
-
-Each function takes the results of a run and gives a chapter, or None where the run lacks its table.
-"""
+"""The chapters of the persona map: the map, the axis by block, and what the characters said."""
 
 from __future__ import annotations
 
@@ -9,34 +6,51 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.report.format import interval, kind_of, number, table_of, tint
-from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Row, Rows, chapter, words
-from greenroom.studies.persona_map import map_plot, plots
-from greenroom.studies.persona_map.map_plot import SYMBOLS
-from greenroom.studies.persona_map.roles import ends_of, roles_of, samples_of
+from greenroom.directions.cast import DEFAULT
+from greenroom.report.charts import CHARACTER_SYMBOLS
+from greenroom.report.format import interval, listed, number, plain, said, tint
+from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Quote, Results, Strip, chapter
+from greenroom.report.tables import named, table_of
+from greenroom.studies.persona_map import figures
+from greenroom.studies.persona_map.findings import GATE, gap
+
+NEAREST = 5  # roles named at either end of the axis
 
 
-def persona_map(results: Results) -> Chapter | None:
+def chapters(results: Results) -> list[Chapter]:
+    roles, default = _roles(results)
+    made = [_map(results, roles, default), _layers(results), _replies(results, roles)]
+    return [one for one in made if one is not None]
+
+
+def _roles(results: Results) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The roles with their place on the axis, nearest first, and the default character."""
+    places, table = results.series("by_role", "role"), results.table("places")
+    assert table is not None
+    spots = places.rename({"estimate": "axis_sd", "low": "axis_sd_low", "high": "axis_sd_high", "n": "n_replies"})
+    placed = table.join(spots, on="role").sort("axis_sd", descending=True)
+    return placed.filter(pl.col("role") != DEFAULT), placed.filter(pl.col("role") == DEFAULT).row(0, named=True)
+
+
+def _span(roles: pl.DataFrame) -> float:
+    """How far the farthest role lies from the default character, sd: where colours end."""
+    return max(-float(roles["axis_sd"].min() or 0.0), 1e-9)  # type: ignore[arg-type]
+
+
+def _map(results: Results, roles: pl.DataFrame, default: dict[str, Any]) -> Chapter:
     """Where the default character stands among the roles (Assistant Axis, arXiv 2601.10387)."""
-    found, text = roles_of(results), words()["chapters"]["map"]
-    if found is None:
-        return None
-    roles, default, span = found
+    text, span = results.words["chapters"]["main"], _span(roles)
     components = results.table("components")
-    shares = components.sort("component")["explained_variance"].to_list()[:2] if components is not None else []
-    samples = samples_of(results)
-    near, far = (
-        ", ".join(name.replace("_", " ") for name in ends_of(results, roles, end)) for end in ("nearest", "farthest")
-    )
-    spec = map_plot.persona_map(roles, default, samples, span, shares)
+    shares = [] if components is None else components.sort("component")["explained_variance"].to_list()[:2]
+    samples = _samples(results)
+    near, far = roles["role"].head(NEAREST).to_list(), roles["role"].tail(NEAREST).to_list()[::-1]
+    spec = figures.map_of_roles(roles, default, samples, span, shares, text)
     cards = {
-        row["role"].replace("_", " "): {
-            "name": text["default"] if row["kind"] == "default" else row["role"].replace("_", " "),
-            "kind": kind_of("kind", row["kind"]),
+        plain(row["role"]): {
+            "name": text["default"] if row["role"] == DEFAULT else plain(row["role"]),
+            "kind": named("kind", row["kind"]),
             "place": text["place"].format(
-                axis=number(row["axis_sd"], 1),
-                n=row.get("n_replies") or "–",
-                **interval(row.get("axis_sd_low"), row.get("axis_sd_high"), 1),
+                axis=number(row["axis_sd"], 1), n=row["n_replies"], **interval(row["axis_sd_low"], row["axis_sd_high"], 1)
             ),
             "tint": tint(row["axis_sd"], span),
             "x": row["pc1"],
@@ -44,185 +58,141 @@ def persona_map(results: Results) -> Chapter | None:
             "stored": row["kind"],
             **samples.get(row["role"], {}),
         }
-        for row in [*roles.iter_rows(named=True), *([default] if default else [])]
+        for row in [*roles.iter_rows(named=True), default]
     }
-    kinds = [(kind, words()["kinds"].get(kind, kind)) for kind in SYMBOLS if kind in set(roles["kind"].to_list())]
-    alt = text["alt"].format(n=roles.height, nearest=near, farthest=far)
+    kinds = [(kind, named("kind", kind)) for kind in CHARACTER_SYMBOLS if kind in set(roles["kind"].to_list())]
+    columns = {"role": None, "kind": None, "axis_sd": 1, "axis_sd_low": 1, "axis_sd_high": 1, "pc1": 1, "pc2": 1, "n_replies": 0}
+    numbers = results.part("map")
     exhibit = Exhibit(
-        text["caption"].format(model=results.model, n=roles.height, layer=results.summary.get("axis_layer", "–")),
-        panels=(Panel("persona-map", alt, spec),),
-        table=table_of(
-            roles.sort("axis_sd", descending=True),
-            {
-                "role": None,
-                "kind": None,
-                "axis_sd": 1,
-                "axis_sd_low": 1,
-                "axis_sd_high": 1,
-                "pc1": 1,
-                "pc2": 1,
-                "n_replies": 0,
-            },
+        text["caption"].format(model=results.model, n=roles.height, layer=numbers["axis_layer"]),
+        panels=(
+            Panel(
+                id="persona-map",
+                alt=text["alt"].format(n=roles.height, nearest=listed(near), farthest=listed(far)),
+                spec=spec,
+            ),
         ),
+        table=table_of(roles, columns, results),
         kind="map",
         extra={
             "cards": cards,
             "kinds": kinds,
+            "words": text,
             "aspect": spec["map"]["aspect"],
             "ticks": [number(-span * part, 1) for part in (1, 0.5, 0)],
         },
     )
-    gap = number(results.summary.get("axis_gap_sd", -float(roles["axis_sd"].mean() or 0.0)), 1)  # type: ignore[arg-type]
-    finding = results.said("map") or text["finding"].format(n=roles.height, gap=gap)
-    return chapter("map", finding, exhibit)
+    sentences, auc = results.words["sentences"], results.measure("axis_auc") or {}
+    found = [
+        said(
+            sentences["map"], auc=numbers["axis_auc"] or 0.5, low=numbers["axis_auc_low"] or float("nan"),
+            high=numbers["axis_auc_high"] or float("nan"), null=numbers["axis_auc_null_p95"], nearest=listed(near[:3]),
+            farthest=listed(far[:3]),
+        ),
+        said(sentences["cold"], cold=numbers["auc_cold"], hot=numbers["auc_hot"]),
+    ]  # fmt: skip
+    return chapter(
+        results, "main", " ".join(found), exhibit, grade=auc.get("grade"), headline=_headline(results, auc),
+        warnings=_warnings(results), strip=_strip(results, roles, default, span, near, far),
+    )  # fmt: skip
 
 
-def layers(results: Results) -> Chapter | None:
+def _headline(results: Results, auc: dict[str, Any]) -> str:
+    text = results.words["sentences"]
+    if auc.get("grade") == VOID:
+        return said(text["headline_unsure"], model=results.model, auc=results.part("map")["axis_auc"] or 0.5)
+    return said(text["headline"], model=results.model, gap=gap(results.series("by_role", "role")))
+
+
+def _warnings(results: Results) -> tuple[str, ...]:
+    scale, text, found = results.part("calibration"), results.words["sentences"], []
+    if scale["replies"] < 200 or scale["tokens"] < 64:
+        found.append(said(text["few_default"], n=scale["replies"], tokens=scale["tokens"]))
+    if (results.part("map")["axis_auc"] or 0.0) < GATE:
+        found.append(said(text["missed_gate"]))
+    return tuple(found)
+
+
+def _strip(
+    results: Results, roles: pl.DataFrame, default: dict[str, Any], span: float, near: list[str], far: list[str]
+) -> Strip:
+    """Every role as a tick on the axis, the default character as a ring with its interval."""
+    text, values = results.words["strip"], roles["axis_sd"].to_list()
+    low, high = default["axis_sd_low"], default["axis_sd_high"]
+    left, right = -span * 1.04, max(0.0, *values, high or 0.0) + 0.08 * span
+
+    def place(value: float) -> float:
+        return round(100 * (value - left) / (right - left), 2)
+
+    step = next(step for step in (0.5, 1, 2, 5, 10, 20, 50, 1e9) if span / step <= 6)
+    marks = [-step * index for index in range(int(span / step) + 1)]
+    return Strip(
+        alt=text["alt"].format(
+            n=len(values), far=number(min(values), 1), near=number(max(values), 1), **interval(low, high, 1)
+        ),
+        ticks=tuple((place(value), tint(value, span)) for value in values),
+        # Where the map's own default replies lie: near 0, the mean of the longer replies that calibrate the axis.
+        ring=place(default["axis_sd"] or 0.0),
+        bar=None if low is None or high is None else (place(low), place(high)),
+        scale=tuple((place(mark), number(float(mark), 0 if step >= 1 else 1)) for mark in marks),
+        away=text["away"],
+        toward=text["toward"],
+        farthest=text["farthest"].format(roles=", ".join(map(plain, far[:3]))),
+        nearest=text["nearest"].format(roles=", ".join(map(plain, near[:3]))),
+    )
+
+
+def _layers(results: Results) -> Chapter:
     """How well the axis tells roles from the default character, by block."""
-    frame, text, summary = results.table("layers"), words()["chapters"]["layers"], results.summary
-    if frame is None:
-        return None
-    auc = summary.get("axis_auc")
-    finding = text["finding_short"].format(auc=number(auc, 3))
-    if summary.get("axis_auc_null_p95") is not None:
-        bounds = interval(summary.get("axis_auc_low"), summary.get("axis_auc_high"), 3)
-        finding = text["finding"].format(auc=number(auc, 3), null=number(summary["axis_auc_null_p95"], 2), **bounds)
-    peak = frame.filter(pl.col("auc_selection") == pl.col("auc_selection").max())["layer"][0]
-    chosen = frame.filter(pl.col("chosen"))
-    alt = text["alt"].format(n=frame.height, peak=peak, layer=chosen["layer"][0] if chosen.height else "–")
+    text, numbers, auc = results.words["chapters"]["layers"], results.part("map"), results.measure("axis_auc") or {}
+    frame = results.series("by_block", "layer").sort("layer")
+    null, chosen = numbers["axis_auc_null_p95"], numbers["axis_layer"]
+    bounds = interval(numbers["axis_auc_low"], numbers["axis_auc_high"], 3)
+    finding = text["finding"].format(auc=number(numbers["axis_auc"], 3), null=number(null, 2), **bounds)
+    peak = frame.sort("estimate", descending=True)["layer"][0]
+    spec = figures.layers(frame, auc, null, chosen, text)
+    alt = text["alt"].format(n=frame.height, peak=peak, layer=chosen)
     exhibit = Exhibit(
         text["caption"],
-        panels=(Panel("layers-by-block", alt, plots.layers(frame, summary)),),
-        table=table_of(frame, {"layer": 0, "auc_selection": 3, "auc_se": 3, "chosen": None}),
+        panels=(Panel(id="layers-by-block", alt=alt, spec=spec),),
+        table=table_of(frame, {"layer": 0, "estimate": 3, "low": 3, "high": 3}, results),
         kind="low",
     )
-    return chapter("layers", finding, exhibit, grade=results.grade("axis_auc"))
+    return chapter(results, "layers", finding, exhibit, grade=auc.get("grade"))
 
 
-def traits(results: Results) -> Chapter | None:
-    """Where the default character lies between the poles of each trait (Persona Vectors, arXiv 2507.21509)."""
-    frame, text = results.table("traits"), words()["chapters"]["traits"]
+def _replies(results: Results, roles: pl.DataFrame) -> Chapter | None:
+    """Sample replies of the default character and of the roles at both ends of the axis."""
+    frame, text = results.table("replies"), results.words["chapters"]["replies"]
     if frame is None:
         return None
-    frame = frame.sort(pl.col("estimate_pole").abs(), descending=True, nulls_last=True)
-    numbered = ["estimate_pole", "low", "high"]
-    shown = frame.filter(pl.col("grade") != VOID).drop_nulls("estimate_pole")
-    bounds = [float(value) for name in numbered for value in shown[name].drop_nulls()]
-    reach = max([1.0, *map(abs, bounds)]) * 1.02
-
-    def place(value: float | None) -> float | None:
-        return None if value is None else 50 + 50 * value / reach
-
-    def row(one: dict[str, Any]) -> Row:
-        name = one["trait"].replace("_", " ")
-        poles = {side: one.get(side) or text[side].format(trait=name) for side in ("negative", "positive")}
-        if one["grade"] == VOID or one["estimate_pole"] is None:
-            return Row(
-                name, left=poles["negative"], right=poles["positive"], void=one.get("reason") or words()["grades"][VOID]
-            )
-        low, high = interval(one["low"], one["high"]).values()
-        percentile = one.get("role_percentile")
-        notes = [] if percentile is None else [text["percentile"].format(percent=number(_percent(percentile), 0))]
-        return Row(
-            name,
-            start=50.0,
-            end=place(one["estimate_pole"]),
-            dot=place(one["estimate_pole"]),
-            low=place(one["low"]),
-            high=place(one["high"]),
-            left=poles["negative"],
-            right=poles["positive"],
-            value=f"{number(one['estimate_pole'], signed=True)} ({low} to {high})",
-            note="; ".join([*notes, *_reliability(one)]),
+    names, span = roles["role"].to_list(), _span(roles)
+    wanted = [(DEFAULT, text["default"], 2)]
+    wanted += [(role, text["nearest"], 1) for role in names[:3]] + [(role, text["farthest"], 1) for role in names[::-1][:3]]
+    quotes = tuple(
+        Quote(
+            plain(role),
+            f"{where}, {number(row['axis_sd'], 1)} sd",
+            tint(row["axis_sd"], span),
+            row["question"],
+            row["reply"].strip(),
+            text["cut"] if row["finish"] == "length" else "",
         )
-
-    ends = (shown.sort("estimate_pole")[[0, -1]] if shown.height else shown).to_dicts()
-    alt = (
-        text["alt"].format(
-            n=frame.height,
-            low_trait=ends[0]["trait"],
-            low=number(ends[0]["estimate_pole"]),
-            high_trait=ends[-1]["trait"],
-            high=number(ends[-1]["estimate_pole"]),
-        )
-        if ends
-        else text["finding"].format(n=frame.height)
+        for role, where, count in wanted
+        for row in _typical(frame.filter(pl.col("role") == role)).head(count).iter_rows(named=True)
     )
-    ticks = ((place(-1.0) or 0, "−1"), (50.0, f"0 {text['midpoint']}"), (place(1.0) or 100, "+1"))
-    exhibit = Exhibit(
-        text["caption"],
-        rows=(Rows("trait-poles", alt, tuple(row(one) for one in frame.iter_rows(named=True)), ticks, poles=True),),
-        table=table_of(
-            frame,
-            {
-                "trait": None,
-                "estimate_pole": 2,
-                "low": 2,
-                "high": 2,
-                "role_percentile": 2,
-                "n": 0,
-                "auc": 2,
-                "auc_low": 2,
-                "auc_high": 2,
-                "reliable": None,
-                "grade": None,
-                "reason": None,
-            },
-        ),
-        kind="rows",
-    )
-    return chapter("traits", results.said("traits") or text["finding"].format(n=frame.height), exhibit)
+    return chapter(results, "replies", text["finding"], quotes=quotes)
 
 
-def _reliability(one: dict[str, Any]) -> list[str]:
-    """How well the trait's vector tells its poles apart on held-out questions; nothing in runs that kept no AUC."""
-    if one.get("auc") is None:
-        return []
-    key = "vector_unreliable" if one.get("reliable") is False else "vector"
-    bounds = interval(one.get("auc_low"), one.get("auc_high"))
-    return [words()["chapters"]["traits"][key].format(auc=number(one["auc"]), **bounds)]
+def _samples(results: Results) -> dict[str, dict[str, Any]]:
+    """One reply a role: the one whose place on the axis is nearest the role's mean."""
+    frame = results.table("replies")
+    found: dict[str, dict[str, Any]] = {}
+    for (role,), own in () if frame is None else frame.group_by("role", maintain_order=True):
+        for row in _typical(own).head(1).iter_rows(named=True):
+            found[str(role)] = {"question": row["question"], "reply": row["reply"].strip()}
+    return found
 
 
-def hold(results: Results) -> Chapter | None:
-    """How far pressure moves the default character along the axis, turn by turn, against a neutral arm."""
-    frame, text = results.table("hold_effects"), words()["chapters"]["hold"]
-    if frame is None:
-        return None
-    ends = [float(value) for name in ("effect_sd", "low", "high") for value in frame[name].drop_nulls()] or [0.0]
-    margin = 0.06 * max(max(*ends, 0.5) - min(*ends, -0.5), 1.0)
-    bounds, last = (min(*ends, -0.5) - margin, max(*ends, 0.5) + margin), int(frame["turn"].max() or 1)  # type: ignore[arg-type]
-    said, found = results.table("hold_replies"), roles_of(results)
-    span = found[2] if found else -bounds[0]
-    panels = []
-    for pressure in frame["pressure"].unique(maintain_order=True):
-        part = frame.filter(pl.col("pressure") == pressure)
-        own = said.filter(pl.col("pressure") == pressure) if said is not None else None
-        samples = {} if own is None else {row["turn"]: row["reply"] for row in own.reverse().iter_rows(named=True)}
-        final = {
-            row["reading"]: number(row["effect_sd"], 1, signed=True)
-            for row in part.filter(pl.col("turn") == last).iter_rows(named=True)
-        }
-        said_ends = {"turn": last, "hot": final.get("hot", "–"), "cold": final.get("cold", "–")}
-        panels.append(
-            Panel(
-                f"hold-{pressure}".replace("_", "-"),
-                text["alt"].format(pressure=kind_of("pressure", pressure), **said_ends),
-                plots.hold(part, samples, bounds, last, span),
-                title=kind_of("pressure", pressure),
-                note=text["note"].format(**said_ends),
-            )
-        )
-    exhibit = Exhibit(
-        text["caption"],
-        panels=tuple(panels),
-        kind="multiples",
-        table=table_of(
-            frame, {"pressure": None, "turn": 0, "reading": None, "effect_sd": 2, "low": 2, "high": 2, "n": 0}
-        ),
-    )
-    return chapter("hold", results.said("hold") or text["finding"].format(n=len(panels)), exhibit)
-
-
-def _percent(share: float) -> float:
-    """A percentile in per cent, stored either as 0..1 or as 0..100."""
-    return 100 * share if share <= 1 else share
+def _typical(own: pl.DataFrame) -> pl.DataFrame:
+    return own.sort((pl.col("axis_sd") - pl.col("axis_sd").mean()).abs(), maintain_order=True, nulls_last=True)

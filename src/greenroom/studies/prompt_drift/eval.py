@@ -39,10 +39,10 @@ from greenroom.asking.answers import numbers
 from greenroom.asking.elicitation import Stimuli, load_stimuli, together
 from greenroom.errors import LibraryError
 from greenroom.measures import validity
+from greenroom.measures.checkers import VERDICTS, Checker, checker
 from greenroom.measures.design import shuffled
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean
 from greenroom.measures.repetition import own_words
-from greenroom.measures.rule_checkers import Checker, checker
 from greenroom.measures.validity import Check, Measure, Validity, assess
 from greenroom.measures.within import within_slope
 from greenroom.measures.wording import sentence
@@ -79,7 +79,7 @@ def stimuli() -> Drift:
 
 
 def _checker(rule: Rule) -> Checker:
-    return checker(rule.check, f"evals/stimuli/prompt_drift.yaml, rule {rule.id}")
+    return checker(rule.check, f"studies/prompt_drift/explore.yaml, rule {rule.id}, field check", VERDICTS)
 
 
 @task

@@ -197,7 +197,7 @@ def _together(results: Results) -> Chapter | None:
 def _axis_by_turn(messages: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
     rows = []
     for (turn,), part in messages.sort("turn", maintain_order=True).group_by("turn", maintain_order=True):
-        values = np.array([np.nan if value is None else value for value in part["axis_sd_cold"]], float)
+        values = part["axis_sd_cold"].cast(pl.Float64).to_numpy()
         mean = bootstrap_mean(values, part["opening"].to_list(), seed=seed)
         rows.append({"turn": turn, "axis_sd": mean.estimate, "low": mean.low, "high": mean.high})
     return rows

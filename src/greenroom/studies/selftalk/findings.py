@@ -280,7 +280,7 @@ def _said(found: Contraction) -> dict[str, Any]:
 
 
 def _floats(series: pl.Series) -> Array:
-    return np.array([np.nan if value is None else value for value in series], float)
+    return series.cast(pl.Float64).to_numpy()
 
 
 def _named(name: str, interval: Interval) -> dict[str, float | None]:

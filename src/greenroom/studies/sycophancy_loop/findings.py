@@ -200,7 +200,7 @@ def _naive(closed: pl.DataFrame) -> float | None:
         return None
     table = np.full((len(talks), longest), np.nan)
     for place, talk in enumerate(talks):
-        table[place, : len(talk)] = special.expit([math.nan if value is None else value for value in talk])
+        table[place, : len(talk)] = special.expit(np.array(talk, float))
     return autoregression(table)
 
 

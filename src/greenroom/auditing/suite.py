@@ -1,0 +1,44 @@
+"""Any studies of the registry as one run: one folder, one report (`greenroom eval`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenroom.runs.progress import Progress
+from greenroom.studies.study import Job, StudyResult
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+    from greenroom.asking.types import Size
+    from greenroom.subject import Subject
+
+
+def suite(
+    names: Sequence[str],
+    model: str | Subject | Model = "smollm2",
+    out: Path | None = None,
+    *,
+    quick: bool = False,
+    sizes: Mapping[str, Size] | None = None,
+    system: str | None = None,
+    seed: int = 0,
+    asked: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Runs the named studies, and those that they build on, on one model.
+
+    model: a name that `greenroom.load` takes, an Inspect name such as openai/gpt-4o for studies of text, a loaded
+    Subject or an Inspect model. sizes: how much a study asks, where it is not its standard (or quick) size. system: a
+    system message, such as a persona. GreenroomError in one line.
+    """
+    from greenroom.studies import with_those_before
+    from greenroom.studies.running import measure
+
+    wanted = with_those_before(tuple(names))
+    size = "quick" if quick else "standard"
+    return measure(
+        Job("eval", wanted, size, sizes or {}, system, asked or {}), model, out, seed=seed, progress=progress
+    )

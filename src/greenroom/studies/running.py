@@ -1,0 +1,282 @@
+"""The one skeleton of all studies: open a run, do the parts, conclude, write the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenroom.asking.types import Questions, Size, Talk, Talks
+from greenroom.measures import Measure
+from greenroom.runs.progress import Progress
+from greenroom.runs.run import Run, StageResult, open_run
+from greenroom.store import digest, write_text
+from greenroom.studies.study import Found, Job, Part, Stage, Study, StudyResult, Work, is_local
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+    from greenroom.report.parts import Chapter
+    from greenroom.report.results import Results, RunResults
+    from greenroom.subject import Subject
+
+
+def measure(
+    job: Job, model: str | Subject | Model, out: Path | None = None, *, seed: int = 0, progress: Progress | None = None
+) -> StudyResult:
+    """Runs studies on a model and leaves a folder with tables, measures, summary.json and report.html.
+
+    model: a name that `greenroom.load` takes, a loaded Subject, or an Inspect model. out: the folder, new or to resume
+    (default: the newest unfinished equal run under ./runs, else the next number). The same seed gives the same tables
+    on the same machine. Interrupted at any time, the same call goes on where it stopped. GreenroomError in one line.
+    """
+    from greenroom.runs import shared_results
+    from greenroom.studies import study_named
+
+    progress = progress or Progress()
+    who = _opened(model)
+    studies = [study_named(name) for name in job.names]
+    sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
+    stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
+    run = open_run(
+        out, kind=job.kind, subject_name=_name(who), fingerprint=_fingerprint(who), config=_config(job, who, sizes),
+        seed=seed, progress=progress,
+    )  # fmt: skip
+    if run.finished:
+        run.close()
+        return StudyResult(run.path, run.summary)
+    with run:
+        progress.plan({f"{name}/{stage.name}": stage.title for name, own in stages.items() for stage in own})
+        for name, own in stages.items():
+            write_text(run.path / name / "words.yaml", _words_of(name))
+            for stage in own:
+                _perform(stage, Work(run, name, seed, sizes, job, who))
+        rows = [
+            {"study": one.name, **found.row()}
+            for one in studies
+            for found in _concluded(one, Found(run, one.name, sizes[one.name], seed, sizes))
+        ]
+        for name in job.kept:
+            if name not in stages:
+                rows += shared_results.load(_fingerprint(who), name, run.path)
+        summary = _summarised(run, rows)
+        if is_local(who):
+            for one in studies:
+                replies = one.shared(Found(run, one.name, sizes[one.name], seed, sizes)) if one.shared else None
+                if replies is not None:
+                    shared_results.save(run.path, _fingerprint(who), one.name, seed=seed, replies=replies)
+        run.finish(summary)
+    return StudyResult(run.path, summary)
+
+
+def write_page(folder: Path) -> Path:
+    """Writes the page of a run again, from what its studies left."""
+    return _page(folder)[0]
+
+
+def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
+    """The page, its headline and its chapters."""
+    from greenroom.report.page import write_page as write
+    from greenroom.report.results import RunResults
+
+    run = RunResults.of(folder)
+    shown = studies_of(run)
+    chapters = {results.name: _chapters(results) for results in shown}
+    headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
+    from greenroom.studies import study_named
+
+    # A study that builds on another says more than that one does.
+    below = {earlier for name in headlines for earlier in study_named(name).after}
+    headline = next((said for name, said in headlines.items() if name not in below), "")
+    made = [one for own in chapters.values() for one in own]
+    return write(run, made, headline, shown), headline, made
+
+
+def studies_of(run: RunResults) -> list[Results]:
+    """The studies in a run's folder, in the order of the registry."""
+    from greenroom.studies import NAMES
+
+    return [found for name in NAMES if (found := run.study(name)) is not None]
+
+
+def _chapters(results: Results) -> list[Chapter]:
+    from greenroom.report.default_chapter import default_chapter
+    from greenroom.report.parts import words
+    from greenroom.store import read_json
+    from greenroom.studies import study_named
+
+    made = study_named(results.name).chapters
+    found = [default_chapter(results)] if made is None else list(made(results))
+    kept = results.folder / "kept.json"
+    if not kept.exists():
+        return found
+    note = words()["page"]["kept"].format(**read_json(kept))
+    return [replace(one, notes=(*one.notes, note)) for one in found]
+
+
+def _summarised(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Writes the measures and the page; returns summary.json."""
+    import polars as pl
+
+    from greenroom.measures.validity import MEASURE_SCHEMA
+    from greenroom.report.results import MEASURES, RunResults
+    from greenroom.runs.tables import write_table
+
+    write_table(run.path / MEASURES, pl.DataFrame(rows, schema={"study": pl.String, **MEASURE_SCHEMA}))
+    _, headline, chapters = _page(run.path)
+    shown = studies_of(RunResults.of(run.path))
+    return {
+        "model": run.manifest["subject"],
+        "fingerprint": run.manifest["fingerprint"],
+        "seed": run.manifest["seed"],
+        "size": run.manifest["config"]["size"],
+        "studies": [results.name for results in shown],
+        "headline": headline,
+        "findings": [[one.title, one.finding, list(one.lines)] for one in chapters],
+        "warnings": [warning for one in chapters for warning in one.warnings],
+        "measures": [row for row in rows if row["part"] == ""],
+        "results": {results.name: results.parts for results in shown},
+        "seconds": round(run.seconds, 1),
+        "peak_rss_gib": round(run.peak_rss_gib, 2),
+    }
+
+
+def _concluded(study: Study, found: Found) -> list[Measure]:
+    """The study's measures. Its primary is the one that it names, in the first paradigm that is not void."""
+    measures = study.conclude(found)
+    named = [one for one in measures if one.name == study.primary and one.part == ""]
+    primary = next((one for one in named if one.grade != "void"), named[0] if named else None)
+    return [replace(one, primary=one is primary) for one in measures]
+
+
+def _stages(parts: Sequence[Part], model: Subject | Model, size: Size, seed: int) -> list[Stage]:
+    """What is done one after the other: all questions at once, talks in waves, stages as they are."""
+    questions = [part for part in parts if isinstance(part, Questions)]
+    stages = [Stage("answers", "Questions", _asking(questions), "logprobs")] if questions else []
+    for part in parts:
+        if isinstance(part, Stage):
+            stages.append(part)
+        elif isinstance(part, Talks):
+            stages += _talking(part, model, size, seed)
+    return stages
+
+
+def _asking(questions: Sequence[Questions]) -> Callable[[Work], StageResult]:
+    def compute(work: Work) -> StageResult:
+        from greenroom.asking.inspect import ask_questions
+
+        frame = ask_questions(
+            work.study, questions, work.size, inspect_model(work), seed=work.seed, system=work.system,
+            log_dir=work.path / "logs", progress=work.advance,
+        )  # fmt: skip
+        return StageResult({"answers": frame})
+
+    return compute
+
+
+def _talking(part: Talks, model: Subject | Model, size: Size, seed: int) -> list[Stage]:
+    """A stage a wave of talks, so that an interruption costs one wave."""
+    from greenroom.asking.talk import WAVE
+
+    talks = part.talks(size, seed)
+    waves = [talks[start : start + WAVE] for start in range(0, len(talks), WAVE)]
+
+    def held(wave: Sequence[Talk], number: int) -> Callable[[Work], StageResult]:
+        def compute(work: Work) -> StageResult:
+            how: dict[str, Any] = {"seed": work.seed, "system": work.system, "progress": work.advance}
+            if is_local(work.model):
+                from greenroom.asking.talk import hold_locally
+
+                frame = hold_locally(work.subject, part.name, wave, part.lengths(size), **how)
+            else:
+                from greenroom.asking.inspect import hold_on_inspect
+
+                log_dir = work.path / "logs"
+                frame = hold_on_inspect(
+                    inspect_model(work), part.name, wave, part.lengths(size), log_dir=log_dir, **how
+                )
+            return StageResult({f"answers_{part.name}_{number}": frame})
+
+        return compute
+
+    return [
+        Stage(f"{part.name}_{number}", f"Talks, {number} of {len(waves)}", held(wave, number), "text")
+        for number, wave in enumerate(waves, 1)
+    ]
+
+
+def inspect_model(work: Work) -> Model:
+    """The model as Inspect asks it: a local subject through the provider, with the run's seed."""
+    if not is_local(work.model):
+        return work.model  # type: ignore[return-value]
+    from greenroom.provider import model_for
+
+    return model_for(work.model, seed=work.seed)
+
+
+def _perform(stage: Stage, work: Work) -> None:
+    """Runs a stage; its tables go to the study's folder."""
+    from greenroom.subject.memory import release_memory
+
+    def compute() -> StageResult:
+        made = stage.compute(work)
+        return replace(made, tables={f"{work.study}/{name}": frame for name, frame in made.tables.items()})
+
+    work.run.stage(f"{work.study}/{stage.name}", compute)
+    release_memory()
+
+
+def _config(job: Job, model: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two runs equal, beside the model and the seed; the stimuli by their content."""
+    local = is_local(model)
+    return {
+        "studies": list(sizes),
+        "size": job.size,
+        "sizes": {name: size.model_dump(mode="json") for name, size in sizes.items()},
+        "stimuli": {name: _stimuli(name) for name in sizes},
+        "system": job.system,
+        "dtype": str(model.network.dtype) if local else None,
+        "device": str(model.network.device) if local else None,
+        "given": {name: _digest_of(one) for name, one in job.given.items()},
+        "asked": dict(job.asked),
+    }
+
+
+def _stimuli(study: str) -> str:
+    files = resources.files("greenroom.studies").joinpath(study).iterdir()
+    texts = [file.read_text(encoding="utf-8") for file in sorted(files, key=str) if file.name.endswith(".yaml")]
+    return digest(*(text for text in texts))
+
+
+def _digest_of(given: Any) -> str:
+    if hasattr(given, "fingerprint"):
+        vectors = getattr(given, "vectors", {})
+        return digest(given.fingerprint, *(vectors[layer].numpy().tobytes() for layer in sorted(vectors)))
+    return digest(str(given))
+
+
+def _words_of(study: str) -> str:
+    return resources.files("greenroom.studies").joinpath(study, "words.yaml").read_text(encoding="utf-8")
+
+
+def _opened(model: str | Subject | Model) -> Subject | Model:
+    if not isinstance(model, str):
+        return model
+    from greenroom.asking.inspect import hosted_model
+
+    hosted = hosted_model(model)
+    if hosted is not None:
+        return hosted
+    from greenroom.subject import opened
+
+    return opened(model)
+
+
+def _name(model: Any) -> str:
+    return str(model.name) if is_local(model) else str(model).replace("/", "-")
+
+
+def _fingerprint(model: Any) -> str:
+    return str(model.fingerprint) if is_local(model) else digest(str(model))
