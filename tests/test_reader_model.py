@@ -11,8 +11,8 @@ import pytest
 from greenroom.conversation import assistant, user
 from greenroom.reader.axis import NAME
 from greenroom.reader.monitor import Monitor
+from greenroom.reader.read import read
 from greenroom.reader.reader import Reader, load_reader
-from greenroom.reader.session import read
 from greenroom.reader.turns import Turn
 
 pytestmark = pytest.mark.model

@@ -11,7 +11,7 @@ import pytest
 from greenroom.directions import store
 from greenroom.directions.cast import perform, usual_cast
 from greenroom.reader.axis import NAME, build_reader_axis, cold_tokens
-from greenroom.reader.validation import KINDS, LENGTHS, aucs, design, fooled, validate, verdict_rates
+from greenroom.reader.validation import KINDS, LENGTHS, aucs, design, fooled, validate_reader, verdict_rates
 from greenroom.subject import Subject
 from greenroom.subject.tiny import tiny
 from reader_fixture import random_direction, tiny_reader
@@ -83,12 +83,12 @@ def test_a_validation_runs_and_goes_on(subject: Subject, tmp_path: Path, monkeyp
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
     store(random_direction(subject, 2, "assistant_axis", 5))
     reader = tiny_reader(subject, topics=False)
-    found = validate(reader, quick=True, out=tmp_path / "run")
+    found = validate_reader(reader, quick=True, out=tmp_path / "run")
     assert {f"auc.{kind}.{length}" for kind in KINDS for length in LENGTHS} <= set(found.measures)
     assert 0 <= found.measures["auc.all.40"].estimate <= 1
     replies = pl.read_parquet(tmp_path / "run" / "tables" / "readings.parquet")
     assert {"default", *KINDS} == set(replies["kind"])
-    again = validate(reader, quick=True, out=tmp_path / "run")
+    again = validate_reader(reader, quick=True, out=tmp_path / "run")
     assert again.measures == found.measures
     assert len(again.rows()) == len(found.measures)
 

@@ -206,6 +206,7 @@ class Heard:
     cut: bool = False
 
 
+# Yields what it wants answered now, all at once and in any order; is sent the answers; returns its conversation.
 Script = Generator[Sequence[Ask], list[Answer], Conversation]
 
 
@@ -230,11 +231,13 @@ class Talk:
 
 @dataclass(frozen=True)
 class Talks:
-    """Conversations as scripts. talks: of a size and a seed; lengths: of a size."""
+    """Conversations as scripts. talks: of a size and a seed; lengths: of a size; score: the number that Inspect shows for
+    one cluster's answers, NaN for none (default: the share of asks that were answered)."""
 
     name: str
     talks: Callable[[Any, int], Sequence[Talk]]
     lengths: Callable[[Any], Lengths]
+    score: Callable[[pl.DataFrame], float] | None = None
 
 
 # One row an option of an answer; rows of a reply that compares nothing have no option.
