@@ -84,7 +84,7 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
 
     run = RunResults.of(folder)
     shown = studies_of(run)
-    chapters = {results.name: _chapters(results) for results in shown}
+    chapters = {results.name: chapters_of(results) for results in shown}
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
@@ -102,7 +102,8 @@ def studies_of(run: RunResults) -> list[Results]:
     return [found for name in NAMES if (found := run.study(name)) is not None]
 
 
-def _chapters(results: Results) -> list[Chapter]:
+def chapters_of(results: Results) -> list[Chapter]:
+    """The chapters of a study's results; of results kept from another run, with a note that says so."""
     from greenroom.report.default_chapter import default_chapter
     from greenroom.report.parts import words
     from greenroom.store import read_json

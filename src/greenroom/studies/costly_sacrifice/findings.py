@@ -17,6 +17,8 @@ from greenroom.measures.validity import Validity
 from greenroom.studies.costly_sacrifice import STAKES
 from greenroom.studies.study import Found
 
+ORDERS = {"01": "ab", "10": "ba"}  # ab: the adhering option is shown first
+
 
 def conclude(found: Found) -> list[Measure]:
     read = readings(found.answers)
@@ -55,11 +57,11 @@ def fitted(read: pl.DataFrame, paradigm: str) -> DoseResponse:
 
 def _fit(main: pl.DataFrame, paradigm: str) -> DoseResponse:
     """letter_logodds is fitted on the order-averaged answers, but its control too has to hold in each order."""
-    orders = main["order"].to_list() if paradigm == "letter" else None
+    orders = main["order"].replace(ORDERS).to_list() if paradigm == "letter" else None
     fit = dose_response(numbers(main, "probability"), main["stake"].to_numpy(), main["item"].to_list(), orders)
     if paradigm != "letter_logodds":
         return fit
-    each = main.drop_nulls("versions").with_columns(order=["01", "10"]).explode("versions", "order")
+    each = main.drop_nulls("versions").with_columns(order=list(ORDERS.values())).explode("versions", "order")
     # A score is half the log-odds of two options.
     shares = 1 / (1 + np.exp(-2 * numbers(each, "versions")))
     split = dose_response(shares, each["stake"].to_numpy(), each["item"].to_list(), each["order"].to_list())
