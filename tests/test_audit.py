@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pytest
@@ -95,6 +96,7 @@ def test_interrupted_in_every_stage_the_tables_are_those_of_an_undisturbed_run(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import ClassVar
 from greenroom.auditing.audit import audit
 from greenroom.runs.progress import Progress
 class Kills(Progress):
@@ -113,7 +115,7 @@ def test_a_killed_audit_keeps_its_finished_stages(tiny_model: Path, cached: None
     assert list(json.loads((tmp_path / "run" / "run.json").read_text())["stages"]) == ["persona_map/map"]
 
     class Kept(Progress):
-        kept: list[str] = []
+        kept: ClassVar[list[str]] = []
 
         def keep(self, stage: str) -> None:
             self.kept.append(stage)
