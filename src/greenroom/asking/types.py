@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenroom.conversation import Conversation
+from greenroom.errors import GreenroomError
 
 if TYPE_CHECKING:
     from greenroom.asking.choice import Asking
@@ -33,6 +34,16 @@ class Size(BaseModel):
     """How much a study asks, and in which variants. Each field is an option of its verb and of its Inspect task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The standard size but for what is given; GreenroomError in one line for a value out of range."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field, message = str(first["loc"][0]), str(first["msg"])
+            raise GreenroomError(f"{field} is {given.get(field)!r}: {message[:1].lower()}{message[1:]}") from error
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,10 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
-    # A study that builds on another says more than that one does.
+    # A study that builds on another says more than that one does; one that an audit always has speaks before the others.
     below = {earlier for name in headlines for earlier in study_named(name).after}
-    headline = next((said for name, said in headlines.items() if name not in below), "")
+    leading = sorted(headlines, key=lambda name: study_named(name).audit != "always")
+    headline = next((headlines[name] for name in leading if name not in below), "")
     made = [one for own in chapters.values() for one in own]
     return write(run, made, headline, shown), headline, made
 
