@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from greenroom.report.evidence import replies, validity
 from greenroom.report.parts import Chapter, Results
-from greenroom.studies.archetypes.chapter import archetypes, behaviour
 from greenroom.studies.costly_sacrifice.chapter import sacrifice, self_concept
 from greenroom.studies.frontier.chapter import frontier
 from greenroom.studies.persona_map.chapter import hold, layers, persona_map, traits
@@ -17,8 +16,6 @@ def chapters(results: Results) -> list[Chapter]:
     order: tuple[Callable[[Results], Chapter | None], ...] = (
         persona_map,
         layers,
-        behaviour,
-        archetypes,
         traits,
         hold,
         frontier,
