@@ -93,8 +93,8 @@ def read(
         raise typer.BadParameter("no FILES given; name files or folders, - for standard input, or use --validate")
     from greenroom.errors import ConversationError
     from greenroom.reader.reader import load_reader
-    from greenroom.reader.reading import read_baseline
-    from greenroom.reader.transcripts import read_transcripts
+    from greenroom.reader.stream import read_baseline
+    from greenroom.reader.transcripts import Broken, read_transcripts
 
     transcripts = read_transcripts(files, format=format)  # a path that does not exist is told before a model is loaded
     normal = None if baseline is None else read_transcripts(baseline, format=format)
@@ -103,9 +103,9 @@ def read(
     verdicts: set[str] = set()
     rows: list[tuple[str, ...]] = []
     for record in _records(loaded, transcripts, limits, out, plain):
-        if "broken" in record:
-            place = record["source"] + (f":{record['line']}" if record["line"] is not None else "")
-            print(f"not read: {place}: {record['broken']}", file=sys.stderr)
+        broken = Broken.of(record)
+        if broken is not None:
+            print(f"not read: {broken}", file=sys.stderr)
             continue
         verdicts.add(record["verdict"])
         if as_json:
@@ -126,21 +126,18 @@ def _records(
     reader: Reader, transcripts: Iterator[Transcript | Broken], limits: Baseline | None, out: Path | None, plain: bool
 ) -> Iterator[dict[str, Any]]:
     """Every record's object in input order: as they come, or from the run folder when it is complete."""
-    from greenroom.reader.journal import entries
-    from greenroom.reader.reading import read_stream
-    from greenroom.reader.session import open_reading_run, record_of
+    from greenroom.reader.journal import records
+    from greenroom.reader.page import write_page
+    from greenroom.reader.read import read_into
+    from greenroom.reader.stream import read_stream
     from greenroom.runs.progress import terminal_progress
 
     if out is None:
-        yield from map(record_of, read_stream(reader, transcripts, limits))
+        yield from (one.as_dict() for one in read_stream(reader, transcripts, limits))
         return
-    from greenroom.reader.page import write_page
-
-    with open_reading_run(out, reader, limits, terminal_progress(plain=plain)) as session:
-        session.go(transcripts)
+    read_into(out, reader, transcripts, limits, terminal_progress(plain=plain))
     write_page(out)
-    for record in entries(out):
-        yield {key: value for key, value in record.items() if key not in ("digest", "messages")}
+    yield from records(out)
 
 
 def _print_line(record: dict[str, Any]) -> None:
@@ -173,10 +170,10 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 def _validate(reader: str, *, quick: bool, seed: int, out: Path | None, plain: bool, as_json: bool) -> None:
     from greenroom.cli.show import print_json
-    from greenroom.reader.validation import validate
+    from greenroom.reader.validation import validate_reader
     from greenroom.runs.progress import terminal_progress
 
-    result = validate(reader, quick=quick, seed=seed, out=out, progress=terminal_progress(plain=plain))
+    result = validate_reader(reader, quick=quick, seed=seed, out=out, progress=terminal_progress(plain=plain))
     if as_json:
         print_json(result.as_dict())
     else:

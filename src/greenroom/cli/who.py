@@ -14,7 +14,7 @@ from greenroom.cli import options
 from greenroom.cli.show import print_json, print_rows
 
 if TYPE_CHECKING:
-    from greenroom.reader.posterior import Posterior
+    from greenroom.reader.posterior.posterior import Posterior
 
 
 T = TypeVar("T")
@@ -37,7 +37,10 @@ def who(
         str | None, typer.Option(help="With --text: the message that it answers.", show_default=False)
     ] = None,
     contexts: Annotated[
-        str, typer.Option(metavar="roles|all|FILE", help="Rival contexts; a YAML list of name, instruction, agentic.")
+        str,
+        typer.Option(
+            metavar="roles|all|FILE", help="Contexts that compete; a YAML list of name, instruction, agentic."
+        ),
     ] = "all",
     prior: Annotated[
         str, typer.Option(metavar="classes|flat|FILE", help="Prior: by class, equal, or YAML weights by name.")
@@ -105,20 +108,16 @@ def who(
     if user is not None and text is None:
         raise typer.BadParameter("--user goes with --text; a file holds its own user messages")
     from greenroom.errors import ConversationError
-    from greenroom.reader.posterior import identify, question
-    from greenroom.reader.transcripts import Broken, Transcript, read_transcripts
+    from greenroom.reader.posterior.who import WhoRequest, as_transcript, posteriors
+    from greenroom.reader.transcripts import Broken, read_transcripts
 
-    if text is None:
-        transcripts: Any = read_transcripts(files or (), format=format)
-    else:
-        said: Any = [] if user is None else [{"role": "user", "content": user}]
-        transcripts = [Transcript("text", 0, [*said, {"role": "assistant", "content": text}])]
-    asked = question(
-        reader, contexts=contexts, prior=prior, turn=turn, history=history, by=None if by is None else by.value, own=own,
-        prune=not no_prune,
+    transcripts = read_transcripts(files or (), format=format) if text is None else [as_transcript(text, user)]
+    request = WhoRequest(
+        reader=reader, contexts=contexts, prior=prior, turn=turn, history=history, by=None if by is None else by.value,
+        own=own, prune=not no_prune,
     )  # fmt: skip
     judged = 0
-    for one in _awaited(identify(asked, transcripts), f"Reading under {len(asked.rivals)} contexts"):
+    for one in _awaited(posteriors(request, transcripts), f"Reading under {len(request.competing)} contexts"):
         if isinstance(one, Broken):
             print(f"not read: {one}", file=sys.stderr)
             continue
@@ -182,10 +181,10 @@ def _validate(
 ) -> None:  # fmt: skip
     if contexts not in ("roles", "all"):
         raise typer.BadParameter("--validate knows --contexts roles (31 of them) and all (the library)")
-    from greenroom.reader.posterior_validation import validate
+    from greenroom.reader.posterior.validation import validate_who
     from greenroom.runs.progress import terminal_progress
 
-    result = validate(
+    result = validate_who(
         reader, design="roles" if contexts == "roles" else "all", replies=replies, tokens=tokens,
         paraphrases=paraphrases, seed=seed, out=out, progress=terminal_progress(plain=plain),
     )  # fmt: skip

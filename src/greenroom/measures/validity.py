@@ -365,9 +365,8 @@ def _graded(name: str, value: float, count: int, *, score: float | None = None, 
     if by_chance:
         return Check(name, value, "void", sentence(reason("chance", said=said)))
     earned: Grade = "A" if score >= cut.a - 1e-9 else "B" if score >= cut.b - 1e-9 else "C"
-    allowed: Grade = "A" if count >= CASES_FOR["A"] else "B" if count >= CASES_FOR["B"] else "C"
-    if GRADES.index(allowed) > GRADES.index(earned):
-        return Check(name, value, allowed, sentence(reason("few", said=said, n=count)))
+    if GRADES.index(allowed(count)) > GRADES.index(earned):
+        return Check(name, value, allowed(count), sentence(reason("few", said=said, n=count)))
     return Check(name, value, earned, sentence(said))
 
 
@@ -380,6 +379,11 @@ def halves(reliability: float | None, questions: int) -> Check:
         return Check("halves", reliability, "void", sentence(reason("halves", "void")))
     grade: Grade = "A" if reliability >= RELIABILITY.a else "B" if reliability >= RELIABILITY.b else "C"
     return Check("halves", reliability, grade, sentence(reason("halves", "said", value=reliability, n=questions)))
+
+
+def allowed(cases: int) -> Grade:
+    """The best grade that so many cases allow."""
+    return "A" if cases >= CASES_FOR["A"] else "B" if cases >= CASES_FOR["B"] else "C"
 
 
 def _unknown(name: str, grade: Grade = "void") -> Check:

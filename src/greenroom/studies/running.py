@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenroom.asking.types import Questions, Size, Talk, Talks
+from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
@@ -36,7 +37,7 @@ def measure(
     from greenroom.studies import study_named
 
     progress = progress or Progress()
-    who = _opened(model)
+    who = opened(model)
     studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
@@ -186,13 +187,13 @@ def _talking(part: Talks, model: Subject | Model, size: Size, seed: int) -> list
 
     def held(wave: Sequence[Talk], number: int) -> Callable[[Work], StageResult]:
         def compute(work: Work) -> StageResult:
-            how: dict[str, Any] = {"seed": work.seed, "system": work.system, "progress": work.advance}
+            how: dict[str, Any] = {"system": work.system, "progress": work.advance}
             if is_local(work.model):
-                from greenroom.asking.talk import hold_locally
+                from greenroom.asking.local_talk import hold_locally
 
-                frame = hold_locally(work.subject, part.name, wave, part.lengths(size), **how)
+                frame = hold_locally(work.subject, part.name, wave, part.lengths(size), seed=work.seed, **how)
             else:
-                from greenroom.asking.inspect import hold_on_inspect
+                from greenroom.asking.inspect_talk import hold_on_inspect
 
                 log_dir = work.path / "logs"
                 frame = hold_on_inspect(
@@ -262,17 +263,24 @@ def _words_of(study: str) -> str:
     return resources.files("greenroom.studies").joinpath(study, "words.yaml").read_text(encoding="utf-8")
 
 
-def _opened(model: str | Subject | Model) -> Subject | Model:
+def opened(model: str | Subject | Model, **how: Any) -> Subject | Model:
+    """The model of that name: hosted, by Inspect's name for it, or else local; how: as `greenroom.load` takes it.
+
+    A model that is open already is returned as it is. GreenroomError for settings that a hosted model has not.
+    """
     if not isinstance(model, str):
         return model
     from greenroom.asking.inspect import hosted_model
 
     hosted = hosted_model(model)
-    if hosted is not None:
-        return hosted
-    from greenroom.subject import opened
+    if hosted is None:
+        from greenroom.subject import load
 
-    return opened(model)
+        return load(model, **how)
+    for name, value in how.items():
+        if value not in (None, "auto"):
+            raise GreenroomError(f"--{name} is for a local model, and {model} is hosted; leave it out")
+    return hosted
 
 
 def _name(model: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from greenroom.measures import Measure
-from greenroom.measures.validity import CASES_FOR, Check, Grade, Validity, assess, halves
+from greenroom.measures.validity import Check, Validity, allowed, assess, halves
 from greenroom.report.format import said
 from greenroom.studies import about
 from greenroom.studies.study import Found
@@ -46,6 +46,6 @@ def conclude(found: Found) -> list[Measure]:
 
 def _counted(replies: int) -> Validity:
     """A mean over replies, graded by how many there are."""
-    grade: Grade = next((grade for grade, least in CASES_FOR.items() if replies >= least), "C")
+    grade = allowed(replies)
     reason = said(about("behavioural_map")["sentences"]["counted"], n=replies)
     return Validity(grade, (Check("replies", float(replies), grade, reason),))
