@@ -54,6 +54,18 @@ Template = Annotated[
     str | None,
     typer.Option(help="Chat template of a model that has none: chatml, plain or a Jinja file.", show_default=False),
 ]
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILES", help="Transcripts: files, folders, or - for standard input.", show_default=False),
+]
+Reader = Annotated[str, typer.Option(metavar="MODEL", help="The small model that reads.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True)

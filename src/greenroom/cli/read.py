@@ -30,13 +30,8 @@ def _verdict(given: str | None) -> str | None:
 
 
 def read(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILES…", help="Transcripts: files, folders, or - for standard input.", show_default=False
-        ),
-    ] = None,
-    reader: Annotated[str, typer.Option(help="The small model that reads.", metavar="MODEL")] = "smollm2",
+    files: options.Files = None,
+    reader: options.Reader = "smollm2",
     trait: Annotated[
         list[str] | None, typer.Option(help="Also read this trait of the library; may be repeated.", show_default=False)
     ] = None,
@@ -44,13 +39,7 @@ def read(
         Path | None,
         typer.Option(help="The model's own normal conversations (folder or file) to judge by.", show_default=False),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
-            show_default=False,
-        ),
-    ] = None,
+    format: options.Format = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for tables and report.html, new or to resume.", show_default=False),
@@ -72,7 +61,7 @@ def read(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Follow the character in anybody's transcripts, turn by turn.
+    """Follow the character through anybody's transcripts, turn by turn.
 
     A small model reads the conversations of any model and says where each assistant turn lies on the assistant axis, and
     whether the character held: steady, drifting, departed, returned, or uncalibrated (too short to be judged by itself).

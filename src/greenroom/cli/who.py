@@ -26,12 +26,7 @@ class By(StrEnum):
 
 
 def who(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILES…", help="Transcripts: files, folders, or - for standard input.", show_default=False
-        ),
-    ] = None,
+    files: options.Files = None,
     text: Annotated[str | None, typer.Option(help="Judge this reply instead of a file.", show_default=False)] = None,
     user: Annotated[
         str | None, typer.Option(help="With --text: the message that it answers.", show_default=False)
@@ -56,14 +51,8 @@ def who(
         By | None, typer.Option(help="Also show the posterior after every sentence, or turn.", show_default=False)
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Contexts shown.")] = 5,
-    reader: Annotated[str, typer.Option(help="The small model that reads.", metavar="MODEL")] = "smollm2",
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
-            show_default=False,
-        ),
-    ] = None,
+    reader: options.Reader = "smollm2",
+    format: options.Format = None,
     own: Annotated[
         bool, typer.Option("--own", help="The reader itself wrote the text, so its calibration holds.")
     ] = False,
@@ -86,11 +75,12 @@ def who(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say which character wrote a reply: the default assistant, a role, or a text that nobody speaks.
+    """Say which character most likely wrote a reply.
 
-    The reader's own likelihood of the reply under each context gives P(context | text), and the gain in bits a token over
-    an empty system message. In a file the last assistant turn of each conversation is judged. --json prints one object a
-    line for each conversation, in input order; records that cannot be judged go to standard error.
+    The default assistant, a role, or a text that nobody speaks. The reader's own likelihood of the reply under each
+    context gives P(context | text), and the gain in bits per token over an empty system message. In a file the last
+    assistant turn of each conversation is judged. --json prints one object a line for each conversation, in input order;
+    records that cannot be judged go to standard error.
 
     \b
     Examples:

@@ -111,10 +111,10 @@ class Validity:
 
     @property
     def reason(self) -> str:
-        """One plain sentence: what keeps the grade down, or that every check passed."""
+        """One plain sentence: what keeps the grade down, or that every check passed; of a single check its own."""
         if not self.checks:
             return reason("unchecked")
-        if self.grade == "A":
+        if self.grade == "A" and not (len(self.checks) == 1 and self.checks[0].reason):
             return reason("passed")
         return next(check.reason for check in self.checks if check.grade == self.grade)
 

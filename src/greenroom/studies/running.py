@@ -57,7 +57,7 @@ def measure(
         rows = [
             {"study": one.name, **found.row()}
             for one in studies
-            for found in _concluded(one, Found(run, one.name, sizes[one.name], seed, sizes))
+            for found in concluded(one, Found(run, one.name, sizes[one.name], seed, sizes))
         ]
         for name in job.kept:
             if name not in stages:
@@ -84,7 +84,7 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
 
     run = RunResults.of(folder)
     shown = studies_of(run)
-    chapters = {results.name: _chapters(results) for results in shown}
+    chapters = {results.name: chapters_of(results) for results in shown}
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
@@ -103,7 +103,8 @@ def studies_of(run: RunResults) -> list[Results]:
     return [found for name in NAMES if (found := run.study(name)) is not None]
 
 
-def _chapters(results: Results) -> list[Chapter]:
+def chapters_of(results: Results) -> list[Chapter]:
+    """The chapters of a study's results; of results kept from another run, with a note that says so."""
     from greenroom.report.default_chapter import default_chapter
     from greenroom.report.parts import words
     from greenroom.store import read_json
@@ -145,7 +146,7 @@ def _summarised(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _concluded(study: Study, found: Found) -> list[Measure]:
+def concluded(study: Study, found: Found) -> list[Measure]:
     """The study's measures. Its primary is the one that it names, in the first paradigm that is not void."""
     measures = study.conclude(found)
     named = [one for one in measures if one.name == study.primary and one.part == ""]
@@ -270,13 +271,13 @@ def opened(model: str | Subject | Model, **how: Any) -> Subject | Model:
     """
     if not isinstance(model, str):
         return model
-    from greenroom.asking.inspect import hosted_model
+    from greenroom.asking.inspect import PROVIDER, hosted_model
 
     hosted = hosted_model(model)
     if hosted is None:
         from greenroom.subject import load
 
-        return load(model, **how)
+        return load(model.removeprefix(PROVIDER), **how)
     for name, value in how.items():
         if value not in (None, "auto"):
             raise GreenroomError(f"--{name} is for a local model, and {model} is hosted; leave it out")

@@ -29,10 +29,10 @@ STAGES = "greenroom.studies.behavioural_map.stages"
 class Characters(Size):
     """Who speaks, and how much."""
 
-    roles: int = Field(24, ge=4, description="Characters, the default one among them.")
+    roles: int = Field(default=24, ge=4, description="Characters, the default one among them.")
     # The library has 54 questions, and nine others than these make the map of activations.
-    questions: int = Field(6, ge=1, le=45, description="Replies of each character.")
-    tokens: int = Field(32, ge=4, description="Tokens a reply may have.")
+    questions: int = Field(default=6, ge=1, le=45, description="Replies of each character.")
+    tokens: int = Field(default=32, ge=4, description="Tokens a reply may have.")
 
 
 def _parts(size: Characters) -> tuple[Stage, ...]:
