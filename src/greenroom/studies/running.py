@@ -88,12 +88,10 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
-    # A study that builds on another says more than that one does, and one that every audit does says more of the model.
+    # A study that builds on another says more than that one does; one that an audit always has speaks before the others.
     below = {earlier for name in headlines for earlier in study_named(name).after}
-    first = sorted(
-        (name for name in headlines if name not in below), key=lambda name: study_named(name).audit != "always"
-    )
-    headline = headlines[first[0]] if first else ""
+    leading = sorted(headlines, key=lambda name: study_named(name).audit != "always")
+    headline = next((headlines[name] for name in leading if name not in below), "")
     made = [one for own in chapters.values() for one in own]
     return write(run, made, headline, shown), headline, made
 

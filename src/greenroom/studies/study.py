@@ -90,11 +90,22 @@ class Work(Found):
 
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
-        from greenroom.directions import Direction
         from greenroom.directions.interventions import direction_named
 
+        return self._own_axis() or direction_named(self.subject, "assistant")
+
+    def reading_block(self) -> tuple[int, Direction | None]:
+        """The block at which replies are read, and the assistant axis: the one given, else this run's own, else the one
+        stored for these weights. Where there is none, none is built: the block is two thirds of the way up."""
+        from greenroom.directions.axis import reading_block
+
+        return reading_block(self.subject, self.given.get("axis") or self._own_axis())
+
+    def _own_axis(self) -> Direction | None:
+        from greenroom.directions import Direction
+
         own = self.run.path / AXIS
-        return Direction.load(own, self.subject) if own.exists() else direction_named(self.subject, "assistant")
+        return Direction.load(own, self.subject) if own.exists() else None
 
     def share(self, start: float, end: float) -> Callable[[int, int], None]:
         """Progress of one call of a stage, which fills the bar from `start` to `end` (shares of the whole)."""
