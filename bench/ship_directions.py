@@ -7,9 +7,10 @@ from pathlib import Path
 
 from greenroom.directions.axis import build_axis
 from greenroom.directions.direction import Direction
+from greenroom.directions.poles import play_poles
 from greenroom.directions.rollouts import readable_layers
 from greenroom.directions.stored import places
-from greenroom.directions.traits import play_poles, trait_directions
+from greenroom.directions.traits import build
 from greenroom.personas import library
 from greenroom.subject import Subject, load
 
@@ -34,7 +35,8 @@ def build_traits(subject: Subject) -> None:
     poles = play_poles(
         subject, traits, layers=readable_layers(subject), questions=8, held_out_questions=5, tokens=32, seed=SEED
     )
-    for direction in trait_directions(subject, traits, poles, seed=SEED):
+    for built in build(subject, traits, poles, seed=SEED):
+        direction = built.direction
         direction.save(places(subject.fingerprint, direction.name)[0])
         told = direction.validity
         print(

@@ -9,10 +9,17 @@ import polars as pl
 import pytest
 import torch
 
-from greenroom.directions import Calibration, Direction, SignTest, assistant_axis, persona_space, stored, trait_vector
-from greenroom.directions.axis import DEFAULT, Cast, Performance, draft_axis, perform, usual_cast, validate_axis
+from greenroom.conversation import assistant, user
+from greenroom.directions import Calibration, Direction, SignTest, assistant_axis, store, stored, trait_vector
+from greenroom.directions.axis import READER_AXIS, axes_of, draft_axis, reading_block
+from greenroom.directions.axis_validation import validate_axis
+from greenroom.directions.cast import DEFAULT, Cast, Performance, perform, usual_cast
+from greenroom.directions.cold import cold_places, cold_values
+from greenroom.directions.persona_map import along_axis, places_along_axis
+from greenroom.directions.persona_space import persona_space, place_roles, place_roles_in_role_sd
+from greenroom.directions.poles import Poles
 from greenroom.directions.rollouts import Rollouts
-from greenroom.directions.traits import Poles, choose_layer
+from greenroom.directions.traits import choose_layer
 from greenroom.errors import DirectionError
 from greenroom.personas import Question, Role
 from greenroom.subject import tiny
@@ -97,6 +104,81 @@ def test_persona_space_equals_numpy():
     assert space.explained[:6] == pytest.approx(values[:6] / values.sum(), abs=1e-5)
     assert (space.coordinates(vectors[:1]) >= -1e-5).all()
     assert torch.allclose(space.components @ space.components.T, torch.eye(len(space.components)), atol=1e-5)
+
+
+def test_roles_are_placed_in_persona_space_and_in_units_of_their_spread():
+    drawn = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    vectors = dict(zip([DEFAULT, "a", "b", "c", "d", "e"], drawn, strict=True))
+    placed = place_roles(vectors, 3)
+    assert placed.places.columns == ["role", "pc1", "pc2", "pc3"]
+    assert placed.places["role"].to_list() == list(vectors)
+    spots = placed.places.drop("role").to_numpy()
+    assert spots == pytest.approx(placed.space.coordinates(drawn)[:, :3].numpy(), abs=1e-6)
+    assert (spots[0] >= 0).all()  # components are turned towards the default character
+    scaled = place_roles_in_role_sd(vectors, 2)
+    spots = scaled.places.drop("role").to_numpy()
+    assert spots[1:].std(axis=0, ddof=1) == pytest.approx(1.0)
+    assert scaled.space.coordinates(drawn).numpy() == pytest.approx(spots, abs=1e-5)
+    narrow = place_roles({name: vector[:2] for name, vector in vectors.items()}, 3)
+    assert narrow.places["pc3"].to_list() == [0.0] * 6
+
+
+def test_a_cold_reading_knows_the_message_and_the_reply_alone(subject):
+    north = direction(subject)
+    reply = subject.generate([[{"role": "system", "content": "Be a cat."}, user("Who?")]], max_new_tokens=6)[0]
+    by_hand = subject.activations([[user("Who?")]], [1, 2], "reply", replies=[reply]).values
+    nothing = dataclasses.replace(reply, text="", tokens=[])
+    read = cold_values(subject, [1, 2], ["Who?", "When?", "Who?"], [reply, nothing, reply])
+    assert read.shape == (2, 3, subject.d_model)
+    assert torch.allclose(read[:, [0, 2]], by_hand.expand(-1, 2, -1), atol=1e-5)
+    assert read[:, 1].isnan().all()
+    assert torch.equal(cold_values(subject, [1], ["Who?"], [reply.tokens])[0], by_hand[0])
+    texts = cold_places(subject, north, ["Who?", "Who?"], ["It is me.", " \n"])
+    told = subject.activations([[user("Who?"), assistant("It is me.")]], [1], "reply").values[0]
+    assert texts == [pytest.approx(float(north.sd(told)), abs=1e-4), None]
+    assert cold_places(subject, north, ["Who?"], [[]]) == [None]
+    assert cold_values(subject, [1], [], []).shape == (1, 0, subject.d_model)
+
+
+def test_a_performance_read_cold_is_the_same_replies(subject):
+    cast = dataclasses.replace(usual_cast(every=60, tokens=4), questions=usual_cast().questions[:2])
+    performance = perform(subject, cast, seed=0, layers=[1, -1])
+    assert performance.layers == (1, subject.layers - 1)
+    cold = performance.cold(subject, [2])
+    assert (cold.layers, cold.frame is performance.frame) == ((2,), True)
+    asked = [prompt[-1]["content"] for prompt in performance.rollouts.prompts]
+    assert torch.equal(cold.values, cold_values(subject, [2], asked, performance.rollouts.replies))
+    vectors = performance.role_vectors()
+    assert list(vectors) == [DEFAULT, *(role.name for role in cast.roles)]
+    own = torch.from_numpy((performance.frame["role"] == DEFAULT).to_numpy())
+    assert torch.equal(vectors[DEFAULT], performance.values[:, own].mean(dim=1))
+
+
+def test_places_along_the_axis_are_means_over_replies_in_sd(subject):
+    north = direction(subject)
+    scale = north.scale()
+    replies = pl.DataFrame(
+        {"role": ["a", "a", "b"], "question": ["q", "r", "q"], "projection_hot": [scale.reply_mean, scale.reply_mean + scale.reply_sd, 0.0],
+         "projection_cold": [None, scale.reply_mean - scale.reply_sd, None]}
+    )  # fmt: skip
+    placed = along_axis(north, replies)
+    assert placed["axis_sd"].to_list()[:2] == pytest.approx([0.0, 1.0])
+    assert placed["axis_sd_cold"].to_list() == [None, pytest.approx(-1.0), None]
+    rows = places_along_axis(pl.DataFrame({"role": ["a"], "pc1": [2.0]}), placed, seed=0).to_dicts()
+    assert [(row["axis_sd"], row["n_replies"], row["pc1"]) for row in rows] == [(pytest.approx(0.5), 2, 2.0)]
+
+
+def test_the_axes_of_a_subject_and_the_block_to_read_at(subject, tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
+    north = direction(subject)
+    assert reading_block(subject) == (2 * subject.layers // 3, None)
+    assert reading_block(subject, north) == (1, north)
+    assert axes_of(subject, north) == (north, north)
+    store(direction(subject, name="assistant_axis", layer=2))
+    hot, cold = axes_of(subject)
+    assert (hot.name, cold is hot, reading_block(subject)[0]) == ("assistant_axis", True, 2)
+    store(direction(subject, name=READER_AXIS))
+    assert axes_of(subject)[1].name == READER_AXIS
 
 
 def staged(strength: float, roles: int = 24, questions: int = 8, seed: int = 0) -> tuple[Performance, Cast]:

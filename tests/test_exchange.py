@@ -14,7 +14,7 @@ import torch
 from greenroom.cli import main
 from greenroom.conversation import user
 from greenroom.directions import Calibration, Direction, SignTest, store, stored
-from greenroom.directions.adoption import adopted, taken
+from greenroom.directions.adoption import Adoption, adopted, taken
 from greenroom.directions.cast import usual_cast
 from greenroom.directions.exchange import Foreign, cosines, read_foreign, read_gguf, read_pt, write_gguf
 from greenroom.errors import DirectionError
@@ -213,7 +213,7 @@ def test_vectors_from_elsewhere_get_a_scale_and_a_sign_test(subject, short, tmp_
     for flip in (False, True):
         try:
             found[flip] = adopted(
-                subject, foreign, tmp_path / "x.pt", "mine", means="shouting", layer=2, flip=flip, replies=4
+                subject, foreign, tmp_path / "x.pt", Adoption("mine", "shouting", layer=2, flip=flip, replies=4)
             )
         except DirectionError as refused:
             assert "--flip" in str(refused)  # noqa: PT017  one of the two is refused, and only it

@@ -2,17 +2,14 @@
 
 from greenroom.directions.axis import assistant_axis
 from greenroom.directions.direction import Calibration, Direction, SignTest
-from greenroom.directions.persona_space import PersonaSpace, persona_space
 from greenroom.directions.stored import store, stored
 from greenroom.directions.traits import trait_vector
 
 __all__ = [
     "Calibration",
     "Direction",
-    "PersonaSpace",
     "SignTest",
     "assistant_axis",
-    "persona_space",
     "store",
     "stored",
     "trait_vector",

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from greenroom.directions.axis import ASSISTANT_AXIS
 from greenroom.directions.cast import DEFAULT, usual_cast
 from greenroom.directions.direction import Calibration, Direction, SignTest
 from greenroom.directions.exchange import Foreign, fitting, read_foreign
+from greenroom.directions.poles import UNRELIABLE, play_poles
 from greenroom.directions.rollouts import (
     CALIBRATION_REPLIES,
     calibrations,
@@ -22,13 +24,11 @@ from greenroom.directions.rollouts import (
     roll_out,
 )
 from greenroom.directions.stored import places
-from greenroom.directions.traits import UNRELIABLE, play_poles
 from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Interval, bootstrap_mean_auc, mean_auc
 from greenroom.personas import library
 from greenroom.subject import Subject
 
-AXIS = "assistant_axis"
 # The sign test of an axis: this share of the roles, four questions, short replies. It needs a sign, not an axis.
 EVERY_ROLE, QUESTIONS, TOKENS = 6, 8, 32
 
@@ -68,9 +68,7 @@ def taken(
         raise DirectionError(f"{wanted} ships with the package for {subject.name}; store yours under another --name")
     if direction is None:
         assert foreign is not None
-        return adopted(
-            subject, foreign, path, wanted, means=means, layer=layer, flip=flip, replies=replies, seed=seed, tell=tell
-        )
+        return adopted(subject, foreign, path, Adoption(wanted, means or wanted, layer, flip, replies, seed), tell)
     if direction.fingerprint != subject.fingerprint:
         tell(f"taken over from other weights ({direction.fingerprint}): its scale and its evidence are of those")
         recipe = {**direction.recipe, "taken_from": [direction.subject, direction.fingerprint]}
@@ -78,28 +76,31 @@ def taken(
     return replace(direction, name=wanted)
 
 
+@dataclass(frozen=True)
+class Adoption:
+    """How vectors of another tool become a direction: its name, what they are said to mean, the block (None: the sign test
+    chooses), whether to turn them round, and how many default replies give the scale."""
+
+    name: str
+    means: str
+    layer: int | None = None
+    flip: bool = False
+    replies: int = CALIBRATION_REPLIES
+    seed: int = 0
+
+
 def adopted(
-    subject: Subject,
-    foreign: Foreign,
-    path: Path,
-    name: str,
-    *,
-    means: str | None = None,
-    layer: int | None = None,
-    flip: bool = False,
-    replies: int = CALIBRATION_REPLIES,
-    seed: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    subject: Subject, foreign: Foreign, path: Path, how: Adoption, tell: Callable[[str], None] = lambda _: None
 ) -> Direction:
     """A calibrated direction from vectors of another tool; nothing is stored yet.
 
-    The scale is that of the subject's own default replies. The sign is tested on what the vectors are said to mean (by
-    default their name): `assistant_axis` on default against role replies, a trait of the library on replies of its two
-    poles; half of the questions choose the block (unless `layer` does), the other half gives the AUC. Anything else
-    stays untested and unreliable, at the middle block. flip: turn the vectors round. Raises DirectionError when the
-    sign test fails.
+    The scale is that of the subject's own default replies. The sign is tested on what the vectors are said to mean:
+    `assistant_axis` on default against role replies, a trait of the library on replies of its two poles; half of the
+    questions choose the block (unless `how.layer` does), the other half gives the AUC. Anything else stays untested and
+    unreliable, at the middle block. Raises DirectionError when the sign test fails.
     """
-    means = {"assistant": AXIS}.get(means or name, means or name)
+    name, layer, flip, seed = how.name, how.layer, how.flip, how.seed
+    means = {"assistant": ASSISTANT_AXIS}.get(how.means, how.means)
     turned = -1.0 if flip else 1.0
     vectors = {at: vector * turned for at, vector in fitting(path, foreign, subject.layers, subject.d_model).items()}
     wanted = set(readable_layers(subject)) | ({layer} if layer is not None else set())
@@ -119,10 +120,10 @@ def adopted(
     auc = evidence.auc if evidence else None
     return Direction(
         name=name,
-        kind="axis" if means == AXIS else "trait",
+        kind="axis" if means == ASSISTANT_AXIS else "trait",
         layer=chosen,
         vectors=vectors,
-        calibration=_calibration(subject, name, vectors, replies, seed),
+        calibration=_calibration(subject, name, vectors, how.replies, seed),
         subject=subject.name,
         fingerprint=subject.fingerprint,
         sign_test=evidence.sign if evidence else None,
@@ -164,7 +165,7 @@ def _evidence(
 ) -> _Evidence | None:
     """The sign test, if what the vectors mean is something that can be acted out, else None."""
     layers = tuple(vectors)
-    if means == AXIS:
+    if means == ASSISTANT_AXIS:
         cast = usual_cast(every=EVERY_ROLE, tokens=TOKENS)
         rollouts = roll_out(subject, cast.prompts(), layers, max_new_tokens=cast.tokens, seed=seed)
         frame = cast.frame()[rollouts.kept]

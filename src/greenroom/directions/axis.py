@@ -23,7 +23,7 @@ from greenroom.store import digest
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
 
-NAME = "assistant_axis"
+ASSISTANT_AXIS = "assistant_axis"
 # The axis of cold re-reads (reader/axis.py).
 READER_AXIS = "reader_axis"
 
@@ -43,7 +43,7 @@ def draft_axis(
     vectors = dict(zip(performance.layers, unit(axis_vectors(performance, names)), strict=True))
     at, index = vectors[validation.layer], performance.layers.index(validation.layer)
     return Direction(
-        name=NAME,
+        name=ASSISTANT_AXIS,
         kind="axis",
         layer=validation.layer,
         vectors=vectors,
@@ -130,7 +130,7 @@ def cold_reading(
 
 def assistant_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:
     """The subject's assistant axis: shipped or stored if there is one for these weights, else built and stored."""
-    found = stored(subject, NAME)
+    found = stored(subject, ASSISTANT_AXIS)
     if found is None:
         found = build_axis(subject, seed=seed, progress=progress)
         store(found)
@@ -149,7 +149,7 @@ def axes_of(subject: Subject, axis: Direction | None = None) -> tuple[Direction,
 def reading_block(subject: Subject, axis: Direction | None = None) -> tuple[int, Direction | None]:
     """The block of the assistant axis (the one given, else the stored one), else two thirds of the way up; and that
     axis."""
-    axis = axis or stored(subject, NAME)
+    axis = axis or stored(subject, ASSISTANT_AXIS)
     return (axis.layer if axis is not None else 2 * subject.layers // 3), axis
 
 

@@ -12,6 +12,7 @@ import torch
 from greenroom.conversation import user
 from greenroom.directions.direction import Direction
 from greenroom.directions.interventions import steer
+from greenroom.directions.progress import share
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean
@@ -70,7 +71,7 @@ def dose_response(
         replies = subject.generate(
             asked, max_new_tokens=tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=seed,
             interventions=steer(direction, strength) if strength else (),
-            progress=None if progress is None else _part(progress, index, len(strengths)),
+            progress=share(progress, index / len(strengths), (index + 1) / len(strengths)),
         )  # fmt: skip
         found.append(score(asked, [reply.text for reply in replies]))
     return Dose(
@@ -87,7 +88,3 @@ def random_like(direction: Direction, seed: int = 0) -> Direction:
         direction, name="random", vectors={direction.layer: drawn / drawn.norm()},
         calibration={direction.layer: direction.scale()}, sign_test=None, validity={}, reliable=False,
     )  # fmt: skip
-
-
-def _part(progress: Progress, number: int, parts: int) -> Progress:
-    return lambda done, total: progress(round(1000 * (number + done / max(1, total))), 1000 * parts)

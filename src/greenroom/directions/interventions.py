@@ -187,20 +187,20 @@ def direction_named(
 
     A file for other weights is refused unless `force`.
     """
-    from greenroom.directions.axis import assistant_axis
+    from greenroom.directions.axis import ASSISTANT_AXIS, assistant_axis
     from greenroom.directions.stored import stored
     from greenroom.directions.traits import trait_vector
     from greenroom.personas import library
 
     say = tell if tell is not None else _silent
-    wanted = "assistant_axis" if name == "assistant" else name
+    wanted = ASSISTANT_AXIS if name == "assistant" else name
     if name.endswith(".safetensors"):
         if not Path(name).is_file():
             raise DirectionError(f"there is no file {name}; greenroom directions list shows the stored directions")
         found = Direction.load(Path(name), subject, force=force)
     else:
         found = stored(subject, wanted) if re.fullmatch(r"[\w.-]+", wanted) else None
-    if found is None and wanted == "assistant_axis":
+    if found is None and wanted == ASSISTANT_AXIS:
         say(f"building the assistant axis of {subject.name}, once for these weights; it takes minutes")
         found = assistant_axis(subject)
     elif found is None:

@@ -43,14 +43,12 @@ from greenroom.directions.poles import (
 from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
 from greenroom.directions.rulers import ruler_of, store_ruler
 from greenroom.directions.scorers import checker_of
+from greenroom.directions.stored import store, stored
 from greenroom.errors import DirectionError
 from greenroom.measures.intervals import Interval
 from greenroom.personas import Trait, library
 from greenroom.subject import Subject
 from greenroom.subject.subject import Progress
-
-# The name that the trait profile knows it by.
-held_out_auc = pole_auc
 
 # A filter that leaves fewer replies of a pole than this is not applied: a vector of five replies is worse than one of
 # thirty of which some are off.
@@ -131,21 +129,6 @@ class Built:
     ruler: Direction | None
 
 
-def trait_directions(
-    subject: Subject,
-    traits: Sequence[Trait],
-    all_poles: Sequence[Poles],
-    *,
-    seed: int,
-    method: str = "mean",
-    filter: Filter = "auto",
-    progress: Progress | None = None,
-) -> list[Direction]:
-    """Calibrated directions of several traits; default replies are generated once for all of them."""
-    built = build(subject, traits, all_poles, seed=seed, method=method, filter=filter, rulers=False, progress=progress)
-    return [one.direction for one in built]
-
-
 def build(
     subject: Subject,
     traits: Sequence[Trait],
@@ -154,10 +137,10 @@ def build(
     seed: int,
     method: str = "mean",
     filter: Filter = "auto",
-    rulers: bool = True,
     progress: Progress | None = None,
 ) -> list[Built]:
-    """`trait_directions` with the rulers of those that no checker scores."""
+    """Calibrated directions of several traits, and the rulers of those that no checker scores; default replies are
+    generated once for all of them."""
     pool, _, described = method_named(method)
     read = [read_at(subject, poles, pool) for poles in all_poles]
     chosen = [
@@ -173,7 +156,7 @@ def build(
     cold = {
         trait.name: ruler_of(poles)
         for trait, poles in zip(traits, reread, strict=True)
-        if rulers and checker_of(trait.name) is None
+        if checker_of(trait.name) is None
     }
     vectors |= {f"{name} ruler": {ruler.layer: ruler.vector} for name, ruler in cold.items()}
     tokens = default_token_projections(subject, vectors, default_prompts(seed), seed=seed, progress=progress)
@@ -239,8 +222,6 @@ def trait_vector(
     the middle, on a vector of other questions), `auto` (the checker if there is one) or `none`. again: build it anew.
     Raises DirectionError where the poles' replies do not differ.
     """
-    from greenroom.directions.stored import store, stored
-
     method_named(method)
     wanted = library.trait(trait) if isinstance(trait, str) else trait
     name = wanted.name if method == "mean" else f"{wanted.name}.{method}"

@@ -10,6 +10,7 @@ import numpy as np
 from greenroom.conversation import Conversation, user
 from greenroom.directions import Direction
 from greenroom.directions.cold import cold_places
+from greenroom.directions.progress import share
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.directions.scorers import Scorer, trait_of
 from greenroom.measures.coherence import degenerate, perplexity, repeated_share
@@ -72,7 +73,7 @@ def write_replies(
             seed=seed,
             capture=Capture((direction.layer,)),
             interventions=setting.edits,
-            progress=_part(progress, number, len(settings)),
+            progress=share(progress, number / len(settings), (number + 1) / len(settings)),
         )
         for (place, question, conversation), reply in zip(prompts, made, strict=True):
             hot = None if reply.activations is None else float(direction.sd(reply.activations[0]))
@@ -106,11 +107,9 @@ def read_replies(
     scores = np.full(len(ids), np.nan)
     if written:
         asked, said = [conversations[index] for index in written], [ids[index] for index in written]
-        surprise[written] = -np.array(subject.score(asked, said, progress=_part(progress, 0, 3)).total)
+        surprise[written] = -np.array(subject.score(asked, said, progress=share(progress, 0, 1 / 3)).total)
         scores[written] = score(asked, [texts[index] for index in written])
-    cold = cold_places(subject, direction, replies["prompt"].to_list(), ids, _part(progress, 1, 3))
-    if progress is not None:
-        progress(3000, 3000)
+    cold = cold_places(subject, direction, replies["prompt"].to_list(), ids, share(progress, 1 / 3, 1))
     words, vocabulary = topic_words(direction), int(subject.network.config.vocab_size)
     lengths = np.array([len(tokens) for tokens in ids])
     return replies.with_columns(
@@ -165,10 +164,3 @@ def summarise(read: pl.DataFrame, setting: str, unedited: str, unit: str, seed: 
         "topic_shift": topic.estimate, "topic_shift_low": topic.low, "topic_shift_high": topic.high,
         "n_replies": own.height, "n_scored": int(own["score"].is_not_null().sum()),
     }  # fmt: skip
-
-
-def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """Progress of one part of several, in thousandths of each."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(round(1000 * (number + done / max(1, total))), 1000 * parts)

@@ -16,8 +16,9 @@ from torch import Tensor
 from greenroom.directions import stored
 from greenroom.directions.axis import DEFAULT
 from greenroom.directions.direction import Direction, unit
+from greenroom.directions.poles import Poles, play_poles, pole_auc
 from greenroom.directions.rollouts import instructed, readable_layers, roll_out
-from greenroom.directions.traits import Poles, choose_layer, held_out_auc, play_poles
+from greenroom.directions.traits import choose_layer
 from greenroom.measures import Measure
 from greenroom.measures.intervals import Interval
 from greenroom.measures.validity import Check, Validity
@@ -77,7 +78,7 @@ def profile(
             index = of.layers.index(layer)
             held = of.part(held_out=True)
             projected = (held.values[index] @ vector).numpy()
-            auc = held_out_auc(projected, held, seed)
+            auc = pole_auc(projected, held, seed)
             found = _position(projected, held, (default[index] @ vector).numpy(), asked, seed)
             roles = {name: float(values[index] @ vector) for name, values in role_vectors.items()}
             below = [value < roles[DEFAULT] for name, value in roles.items() if name != DEFAULT]
