@@ -1,7 +1,7 @@
 """What an edit costs in capability: more than 1,000 short questions, answered with and without it.
 
-    test = CapabilityTest(subject, blocks=[14, 21])
-    frame = measure_capability(subject, {"sycophancy +2": edits, …}, test=test)
+test = CapabilityTest(subject, blocks=[14, 21])
+frame = measure_capability(subject, {"sycophancy +2": edits, …}, test=test)
 """
 
 from greenroom.capability.items import Item, all_items

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.runs.progress import Progress
-from greenroom.studies.study import Job, Stage, Study, StudyResult, later, sized
+from greenroom.studies.study import Job, Stage, Study, StudyResult, asked_of, later, sized
 
 if TYPE_CHECKING:
     import polars as pl
 
     from greenroom.directions import Direction
     from greenroom.directions.scorers import Scorer
+    from greenroom.runs.progress import Progress
     from greenroom.subject import Subject
 
 STAGES = "greenroom.studies.frontier.stages"
@@ -33,14 +33,18 @@ FLOORS = ("default:p5", "default:p25", "default:p50")
 class Turning(Size):
     """Which direction is turned, how far, and what is asked at each setting."""
 
-    direction: str = Field("assistant", description="assistant, a trait, a stored direction or a .safetensors file.")
-    budget: float = Field(0.05, description="Share of the capability above chance that may be lost: 0.05 or 5%.")
-    strengths: tuple[float, ...] = Field(STRENGTHS, description="Strengths in sd.")
-    floors: tuple[str, ...] = Field(FLOORS, description='Cap floors, "" for none.')
-    layers: str = Field("auto", description="auto, a block, or a span such as 18:22.")
-    replies: int = Field(32, ge=2, description="Replies a setting to the trait's held-out questions.")
-    neutral: int = Field(20, ge=2, description="Replies a setting to plain tasks.")
-    tokens: int = Field(32, ge=4, description="Tokens a reply may have.")
+    direction: str = Field(
+        default="assistant", description="assistant, a trait, a stored direction or a .safetensors file."
+    )
+    budget: float = Field(
+        default=0.05, description="Share of the capability above chance that may be lost: 0.05 or 5%."
+    )
+    strengths: tuple[float, ...] = Field(default=STRENGTHS, description="Strengths in sd.")
+    floors: tuple[str, ...] = Field(default=FLOORS, description='Cap floors, "" for none.')
+    layers: str = Field(default="auto", description="auto, a block, or a span such as 18:22.")
+    replies: int = Field(default=32, ge=2, description="Replies a setting to the trait's held-out questions.")
+    neutral: int = Field(default=20, ge=2, description="Replies a setting to plain tasks.")
+    tokens: int = Field(default=32, ge=4, description="Tokens a reply may have.")
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -65,7 +69,7 @@ class Turning(Size):
 STUDY = Study(
     name="frontier",
     parts=lambda size: (
-        Stage("capability", "Capability under each setting", later(STAGES, "test_capability")),
+        Stage("capability", "Capability under each setting", later(STAGES, "price_settings")),
         Stage("cloze", "Forced answers", later(STAGES, "ask_cloze")),
         Stage("replies", "Replies under each setting", later(STAGES, "reply")),
         Stage("reading", "Reading the replies", later(STAGES, "read")),
@@ -129,7 +133,7 @@ def measure_frontier(
     )  # fmt: skip
     given = {} if isinstance(direction, str) else {"direction": direction}
     job = Job(
-        "frontier", ("frontier",), sizes={"frontier": size}, asked={"verb": ["frontier"], **size.asked()},
+        "frontier", ("frontier",), sizes={"frontier": size}, asked={"verb": ["frontier"], **asked_of(size)},
         given=given | ({} if score is None else {"score": score}),
     )  # fmt: skip
     found = measure(job, model, out, seed=seed, progress=progress)
