@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from greenroom.studies.behavioural_map import map_behaviour as map_behaviour
     from greenroom.studies.drift.stages import DriftResult as DriftResult
     from greenroom.studies.drift.stages import measure_drift as measure_drift
-    from greenroom.studies.frontier.stages import FrontierResult as FrontierResult
-    from greenroom.studies.frontier.stages import measure_frontier as measure_frontier
+    from greenroom.studies.frontier import FrontierResult as FrontierResult
+    from greenroom.studies.frontier import measure_frontier as measure_frontier
     from greenroom.studies.selftalk.stages import SelfTalkResult as SelfTalkResult
     from greenroom.studies.selftalk.stages import measure_selftalk as measure_selftalk
     from greenroom.subject import Reply as Reply
@@ -56,7 +56,7 @@ HOMES = {
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),
-    "greenroom.studies.frontier.stages": ("FrontierResult", "measure_frontier"),
+    "greenroom.studies.frontier": ("FrontierResult", "measure_frontier"),
     "greenroom.reader.monitor": ("Monitor",),
     "greenroom.reader.posterior.posterior": ("Posterior",),
     "greenroom.reader.posterior.who": ("who",),

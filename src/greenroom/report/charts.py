@@ -207,6 +207,15 @@ def level(
     }
 
 
+def ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Round numbers that hold low … high between them, in steps of 1, 2 or 5 of some power of ten; at most about `most`."""
+    span = max(high - low, 1e-9)
+    power = 10.0 ** np.floor(np.log10(span / most))
+    step = next((size * power for size in (1, 2, 5) if span / (size * power) <= most), 10 * power)
+    marks = np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
+    return [float(np.round(mark, 12)) for mark in marks]
+
+
 def end_notes(x: float, ends: Sequence[tuple[float, str]], scale: float, x_shift: float = 8) -> list[Spec]:
     """Names at the right end of lines, lifted where they would overlap. ends: (y, name); scale: pixels a unit."""
     notes: list[Spec] = []

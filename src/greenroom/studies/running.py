@@ -257,7 +257,7 @@ def _digest_of(given: Any) -> str:
     if hasattr(given, "fingerprint"):
         vectors = getattr(given, "vectors", {})
         return digest(given.fingerprint, *(vectors[layer].numpy().tobytes() for layer in sorted(vectors)))
-    return digest(str(given))
+    return digest(str(getattr(given, "name", given)))
 
 
 def _words_of(study: str) -> str:
