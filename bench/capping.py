@@ -21,7 +21,7 @@ from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.personas import library
 from greenroom.runs.machine import facts, version
 from greenroom.store import write_json
-from greenroom.studies.hold.stages import stimuli
+from greenroom.studies.hold.pressures import stimuli
 from greenroom.subject import Subject, load
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,10 +11,11 @@ import argparse
 from pathlib import Path
 
 import greenroom
+from greenroom.directions.axis import READER_AXIS
 from greenroom.directions.cast import perform, usual_cast
 from greenroom.directions.rollouts import CALIBRATION_REPLIES
 from greenroom.directions.stored import places
-from greenroom.reader.axis import LENGTHS, NAME, build_reader_axis
+from greenroom.reader.axis import LENGTHS, build_reader_axis
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     axis = build_reader_axis(
         subject, performance, cast, layer, seed=given.seed, replies=given.replies, lengths=lengths, progress=_show
     )  # fmt: skip
-    axis.save(given.out or places(axis.fingerprint, NAME)[0])
+    axis.save(given.out or places(axis.fingerprint, READER_AXIS)[0])
     print(f"\nblock {axis.layer}, {axis.validity}")
     print(axis.recipe["default_replies_by_length"])
 

@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 import greenroom
-from greenroom.reader.posterior_calibration import ENOUGH
-from greenroom.reader.posterior_validation import validate
+from greenroom.reader.posterior.calibration import ENOUGH
+from greenroom.reader.posterior.validation import validate_who
 from greenroom.runs.progress import terminal_progress
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ship-who"))
     given = parser.parse_args()
     subject = greenroom.load(given.model)
-    found = validate(
+    found = validate_who(
         subject, design=given.contexts, replies=given.replies, tokens=given.tokens, paraphrases=given.paraphrases,
         seed=given.seed, out=given.out, progress=terminal_progress(plain=True),
     )  # fmt: skip

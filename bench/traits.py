@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from greenroom.conversation import user
 from greenroom.directions.contrast import METHODS
 from greenroom.directions.direction import Direction
 from greenroom.directions.dose import STRENGTHS, dose_response, random_like
@@ -174,7 +175,7 @@ def score_auc(score: Any, held: Poles) -> float | None:
 
     if score.kind == "cold_projection":
         return score.ruler.validity.get("auc")
-    values = score(held.bare(), held.texts)
+    values = score([[user(text)] for text in held.asked], held.texts)
     known = ~np.isnan(values)
     return auc(values[known & held.positive], values[known & ~held.positive])
 

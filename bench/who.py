@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import greenroom
 from greenroom.conversation import Conversation
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
-from greenroom.reader.posterior_contexts import candidates
+from greenroom.reader.posterior.contexts import contexts_of
 from greenroom.runs.machine import facts
 from greenroom.store import write_json
 
@@ -37,11 +36,11 @@ def main() -> None:
     )
     given = parser.parse_args()
     subject = greenroom.load("smollm2")
-    contexts = [replace(one, instructions=one.instructions[:1]) for one in candidates("all") if not one.generic][
-        : given.contexts - 1
-    ]  # the generic context is always among them
+    contexts = [
+        one.model_copy(update={"instruction": one.instruction[:1]}) for one in contexts_of("all") if not one.generic
+    ][: given.contexts - 1]  # the generic context is always among them
     talk: Conversation = [
-        {"role": "system", "content": contexts[SPEAKER].instructions[0]},
+        {"role": "system", "content": contexts[SPEAKER].instruction[0]},
         {"role": "user", "content": QUESTION},
     ]
     said = subject.generate([talk], max_new_tokens=given.tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=given.seed)[

@@ -7,104 +7,130 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pytest
 
+from greenroom.auditing.audit import audit, job
+from greenroom.cli import main
+from greenroom.runs.progress import Progress
 from greenroom.runs.tables import differences
+from greenroom.studies import NAMES, study_named
 from greenroom.subject.tiny import save_tiny
 
-COLUMNS = {
-    "persona_map": ["role", "kind", "pc1", "pc2", "pc3", "axis_sd", "axis_sd_low", "axis_sd_high", "n_replies"],
-    "traits": ["trait", "estimate_pole", "low", "high", "role_percentile", "n", "grade"],
-    "hold": ["pressure", "conversation", "turn", "axis_sd_hot", "axis_sd_cold"],
-    "measures": ["measure", "estimate", "low", "high", "n", "grade", "reason"],
-}
+
+@pytest.fixture
+def cached(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_CACHE", str(shared / "cache"))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    return {**os.environ, "GREENROOM_CACHE": str(tmp_path_factory.mktemp("cache")), "OMP_NUM_THREADS": "1"}
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "greenroom.cli", *map(str, arguments)]
-
-
-def run(environment, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, timeout=300)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def undisturbed(model, environment, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
-    began = time.perf_counter()
-    done = run(environment, "audit", model, "--quick", "--out", folder, "--plain")
-    return folder, done, time.perf_counter() - began
-
-
-def test_an_audit_leaves_what_it_promises(undisturbed):
-    folder, done, _ = undisturbed
-    for name, columns in COLUMNS.items():
-        assert pl.read_parquet(folder / "tables" / f"{name}.parquet").columns[: len(columns)] == columns
+def test_an_audit_leaves_what_it_promises(tiny_audit: Path) -> None:
     for name in ("run.json", "summary.json", "report.html", "directions/assistant_axis.safetensors"):
-        assert (folder / name).is_file()
-    assert list((folder / "logs").glob("*.eval"))
-    summary = json.loads((folder / "summary.json").read_text())
-    for key in ("axis_auc", "axis_auc_low", "axis_auc_high", "axis_auc_all_roles", "axis_layer", "nearest_roles",
-                "breaking_point", "breaking_point_reason", "seconds", "peak_rss_gib"):  # fmt: skip
-        assert key in summary
-    lines = done.stdout.strip().splitlines()
-    assert len(lines) <= 25
-    assert str(folder / "report.html") in lines[-1]
+        assert (tiny_audit / name).is_file()
+    summary = json.loads((tiny_audit / "summary.json").read_text())
+    assert summary["studies"] == [name for name in NAMES if study_named(name).audit != "never"]
+    for name in summary["studies"]:
+        assert (tiny_audit / name / "results.json").is_file()
+        assert (tiny_audit / name / "words.yaml").is_file()
+        assert summary["results"][name]
+    assert {"headline", "findings", "warnings", "measures", "seconds", "peak_rss_gib"} <= summary.keys()
 
 
-def test_void_measures_hold_no_number(undisturbed):
-    measures = pl.read_parquet(undisturbed[0] / "tables" / "measures.parquet")
+def test_every_study_of_an_audit_names_one_primary_measure(tiny_audit: Path) -> None:
+    measures = pl.read_parquet(tiny_audit / "tables" / "measures.parquet")
+    primaries = measures.filter("primary").group_by("study").len()
+    assert dict(primaries.iter_rows()) == dict.fromkeys(
+        json.loads((tiny_audit / "summary.json").read_text())["studies"], 1
+    )
+
+
+def test_void_measures_hold_no_number(tiny_audit: Path) -> None:
+    measures = pl.read_parquet(tiny_audit / "tables" / "measures.parquet")
     void = measures.filter(pl.col("grade") == "void")
     assert void.height
     assert void["estimate"].null_count() == void.height
-    assert void["reason"].str.len_chars().min() > 10
+    assert void["reason"].str.len_chars().min() > 10  # type: ignore[operator]
 
 
-def test_a_finished_run_is_not_run_again(undisturbed, model, environment):
-    began = time.perf_counter()
-    again = run(environment, "audit", model, "--quick", "--out", undisturbed[0], "--plain")
-    assert again.stdout == undisturbed[1].stdout
-    assert time.perf_counter() - began < max(20.0, undisturbed[2])
+def test_a_finished_run_is_not_run_again(tiny_audit: Path, tiny_model: Path, cached: None) -> None:
+    class Fails(Progress):
+        def start(self, stage: str) -> None:
+            pytest.fail(f"{stage} ran again")
+
+    again = audit(str(tiny_model), tiny_audit, quick=True, full=True, progress=Fails())
+    assert again.summary == json.loads((tiny_audit / "summary.json").read_text())
+    assert str(again).splitlines()[-1].endswith("report.html")
 
 
-def test_killed_at_ten_moments_the_tables_are_those_of_an_undisturbed_run(undisturbed, model, environment, tmp_path):
-    reference, _, seconds = undisturbed
-    folder = tmp_path / "killed"
-    arguments = command("audit", model, "--quick", "--out", folder, "--plain")
-    kills = 0
-    for moment in range(10):
-        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+class Interrupts(Progress):
+    """Ctrl-C at the first sign of work in each stage that was not interrupted before."""
+
+    def __init__(self, seen: set[str]) -> None:
+        self.seen, self.stage = seen, ""
+
+    def start(self, stage: str) -> None:
+        self.stage = stage
+        if stage not in self.seen:
+            self.seen.add(stage)
+            raise KeyboardInterrupt
+
+
+def test_interrupted_in_every_stage_the_tables_are_those_of_an_undisturbed_run(
+    tiny_model: Path, cached: None, tmp_path: Path
+) -> None:
+    seen: set[str] = set()
+    names = ("whole", "broken")
+    audit(str(tiny_model), tmp_path / names[0], quick=True)
+    for _ in range(40):
         try:
-            # Later kills come later, so that the run gets somewhere between them.
-            process.wait(timeout=seconds * (0.35 + 0.05 * moment))
+            audit(str(tiny_model), tmp_path / names[1], quick=True, progress=Interrupts(seen))
             break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    run(environment, "audit", model, "--quick", "--out", folder, "--plain")
-    assert kills >= 1
-    assert differences(reference, folder) == []
+        except KeyboardInterrupt:
+            assert json.loads((tmp_path / names[1] / "run.json").read_text())["status"] == "interrupted"
+    assert len(seen) >= len(job(quick=True).names)
+    assert differences(*(tmp_path / name for name in names)) == []
 
 
-def test_another_seed_says_something_else(undisturbed, model, environment, tmp_path):
-    run(environment, "map", model, "--quick", "--out", tmp_path / "map", "--seed", "7", "--plain")
-    assert differences(undisturbed[0], tmp_path / "map")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from typing import ClassVar
+from greenroom.auditing.audit import audit
+from greenroom.runs.progress import Progress
+class Kills(Progress):
+    def advance(self, stage, done, total):
+        if stage == "persona_map/calibration":
+            os.kill(os.getpid(), signal.SIGKILL)
+audit(sys.argv[1], Path(sys.argv[2]), quick=True, progress=Kills())
+"""
+
+
+def test_a_killed_audit_keeps_its_finished_stages(tiny_model: Path, cached: None, tmp_path: Path) -> None:
+    source = str(Path(__file__).parents[1] / "src")
+    environment = {**os.environ, "PYTHONPATH": source}
+    command = [sys.executable, "-c", KILLED, str(tiny_model), str(tmp_path / "run")]
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert list(json.loads((tmp_path / "run" / "run.json").read_text())["stages"]) == ["persona_map/map"]
+
+    class Kept(Progress):
+        kept: ClassVar[list[str]] = []
+
+        def keep(self, stage: str) -> None:
+            self.kept.append(stage)
+
+        def start(self, stage: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(str(tiny_model), tmp_path / "run", quick=True, progress=Kept())
+    assert Kept.kept == ["persona_map/map"]
+
+
+def test_another_seed_says_something_else(tiny_audit: Path, tiny_model: Path, cached: None, tmp_path: Path) -> None:
+    assert main(["map", str(tiny_model), "--quick", "--out", str(tmp_path / "map"), "--seed", "7", "--plain"]) == 0
+    assert any(line.startswith("persona_map/") for line in differences(tiny_audit, tmp_path / "map"))
 
 
 @pytest.mark.parametrize(
@@ -128,32 +154,31 @@ def test_another_seed_says_something_else(undisturbed, model, environment, tmp_p
         (["{model}", "--out", "{empty}/../occupied"], "occupied"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, told, model, environment, tmp_path):
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], told: str, tiny_model: Path, cached: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = {name: tmp_path / name for name in ("empty", "unweighted", "occupied", "foreign")}
     for folder in places.values():
         folder.mkdir()
-    (places["unweighted"] / "config.json").write_text((model / "config.json").read_text())
+    (places["unweighted"] / "config.json").write_text((tiny_model / "config.json").read_text())
     (places["occupied"] / "thesis.txt").write_text("mine")
-    (places["foreign"] / "adapter_config.json").write_text(
-        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "somebody/else", "r": 4, "target_modules": ["c_attn_x"], "task_type": "CAUSAL_LM"})
-    )  # fmt: skip
+    told_of = {"peft_type": "LORA", "base_model_name_or_path": "somebody/else", "r": 4, "target_modules": ["c_attn_x"]}
+    (places["foreign"] / "adapter_config.json").write_text(json.dumps({**told_of, "task_type": "CAUSAL_LM"}))
     (tmp_path / "truncated.gguf").write_bytes(b"GGUF" + bytes(range(200)))
     (tmp_path / "fake.gguf").write_bytes(b"PK" + bytes(300))
     base = save_tiny(tmp_path / "base", template=None) if "{base}" in arguments else None
     fill = {
         **places,
-        "model": model,
+        "model": tiny_model,
         "truncated": tmp_path / "truncated.gguf",
         "fake": tmp_path / "fake.gguf",
         "base": base,
     }
     filled = [argument.format(**fill) for argument in arguments]
     out = [] if "--out" in filled else ["--out", str(tmp_path / "out")]
-    began = time.perf_counter()
-    done = run({**environment, "HF_HUB_OFFLINE": "0"}, "audit", *filled, *out, check=False)
-    assert done.returncode == 2, done.stderr + done.stdout
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in done.stderr
+    capsys.readouterr()
+    assert main(["audit", *filled, *out]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
-    assert time.perf_counter() - began < 60

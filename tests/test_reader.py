@@ -12,10 +12,10 @@ from greenroom.conversation import Conversation, assistant, system, user
 from greenroom.errors import ConversationError, DirectionError
 from greenroom.reader import turns as turns_module
 from greenroom.reader.monitor import Monitor
+from greenroom.reader.read import read
 from greenroom.reader.reader import Reader
-from greenroom.reader.reading import read_baseline
 from greenroom.reader.sentences import moved, sentence_spans
-from greenroom.reader.session import read
+from greenroom.reader.stream import read_baseline
 from greenroom.reader.topics import Topics, examples, user_activations
 from greenroom.reader.transcripts import Transcript
 from greenroom.reader.turns import Turn, encoded, pieces, planned, turns_of
@@ -80,7 +80,7 @@ def test_a_reading_is_the_mean_projection_of_the_replys_own_tokens(reader: Reade
 def test_windows_read_each_token_of_the_reply_once_and_never_the_overlap(subject: Subject):
     text = encoded(subject.chat, Turn(1, "Why?", "a long reply " * 40))
     start, end = text.spans[1]
-    found = pieces(text, window=128, overlap=32)
+    found = pieces(text, window=128)
     assert len(found) > 3
     read_tokens = [token for piece in found for token in piece.tokens[piece.said[0] : piece.said[1]]]
     assert read_tokens == text.tokens[start:end]
@@ -91,7 +91,7 @@ def test_windows_read_each_token_of_the_reply_once_and_never_the_overlap(subject
 
 def test_a_long_user_message_gives_way(subject: Subject):
     text = encoded(subject.chat, Turn(1, "why " * 200, "Because."))
-    (piece,) = pieces(text, window=128, overlap=32)
+    (piece,) = pieces(text, window=128)
     assert piece.tokens[piece.said[0] : piece.said[1]] == text.tokens[slice(*text.spans[1])]
     assert piece.said[0] == 32
     assert piece.asked[0] == 1  # not the window's first token, which is a new sink
@@ -108,7 +108,7 @@ def test_a_window_that_starts_inside_a_reply_reads_nothing_at_its_start(
     found = reader.read([turn])[0]
     text = encoded(subject.chat, turn)
     behind, whole = [], []
-    for piece in pieces(text, window, window // 4):
+    for piece in pieces(text, window):
         captured = subject.token_activations([piece.tokens], [[(0, len(piece.tokens))]], [2])
         projected = reader.axis.sd(captured.at(2))
         behind.append(projected[piece.said[0] : piece.said[1]])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from greenroom.conversation import assistant, user
-from greenroom.reader.axis import NAME
+from greenroom.directions.axis import READER_AXIS
 from greenroom.reader.monitor import Monitor
+from greenroom.reader.read import read
 from greenroom.reader.reader import Reader, load_reader
-from greenroom.reader.session import read
 from greenroom.reader.turns import Turn
 
 pytestmark = pytest.mark.model
@@ -43,7 +43,7 @@ def test_published_conversations_read_as_they_should(reader: Reader):
 
 
 def test_the_axis_is_the_readers_own_and_was_read_cold(reader: Reader):
-    assert reader.axis.name == NAME
+    assert reader.axis.name == READER_AXIS
     assert reader.axis.recipe["reading"] == "cold"
     assert reader.axis.validity["auc"] > 0.8
     assert reader.axis.scale().n_replies >= 200

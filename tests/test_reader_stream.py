@@ -19,7 +19,7 @@ from greenroom.cli import main
 from greenroom.errors import RunError
 from greenroom.reader.journal import entries
 from greenroom.reader.page import write_page
-from greenroom.reader.session import read
+from greenroom.reader.read import read
 from greenroom.subject import load
 from greenroom.subject.tiny import save_tiny, tiny
 from reader_fixture import random_direction, tiny_reader
@@ -69,7 +69,7 @@ READER = """
 import os, resource, signal, sys
 from pathlib import Path
 from greenroom.reader.journal import Journal
-from greenroom.reader.session import read
+from greenroom.reader.read import read
 from greenroom.subject.tiny import tiny
 sys.path.insert(0, sys.argv[4])
 from reader_fixture import tiny_reader
@@ -171,7 +171,7 @@ def test_out_writes_tables_and_a_page_and_prints_the_same(here: dict[str, Path],
     assert (code, again_code) == (0, 0)
     assert out == alone == again
     assert sorted(path.name for path in Path("run").iterdir()) == [
-        "readings.jsonl", "report.html", "results", "run.json", "summary.json", "tables",
+        "readings.jsonl", "report.html", "results.json", "run.json", "summary.json", "tables",
     ]  # fmt: skip
     assert sorted(path.name for path in Path("run/tables").iterdir()) == ["conversations.parquet", "turns.parquet"]
     _, table, _ = called(capsys, *arguments, "--out", "run")

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from greenroom.directions import store
+from greenroom.directions.axis import READER_AXIS
 from greenroom.directions.cast import perform, usual_cast
-from greenroom.reader.axis import NAME, build_reader_axis, cold_tokens
-from greenroom.reader.validation import KINDS, LENGTHS, aucs, design, fooled, validate, verdict_rates
+from greenroom.reader.axis import build_reader_axis, cold_tokens
+from greenroom.reader.validation import KINDS, LENGTHS, aucs, design, fooled, validate_reader, verdict_rates
 from greenroom.subject import Subject
 from greenroom.subject.tiny import tiny
 from reader_fixture import random_direction, tiny_reader
@@ -83,12 +84,12 @@ def test_a_validation_runs_and_goes_on(subject: Subject, tmp_path: Path, monkeyp
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
     store(random_direction(subject, 2, "assistant_axis", 5))
     reader = tiny_reader(subject, topics=False)
-    found = validate(reader, quick=True, out=tmp_path / "run")
+    found = validate_reader(reader, quick=True, out=tmp_path / "run")
     assert {f"auc.{kind}.{length}" for kind in KINDS for length in LENGTHS} <= set(found.measures)
     assert 0 <= found.measures["auc.all.40"].estimate <= 1
     replies = pl.read_parquet(tmp_path / "run" / "tables" / "readings.parquet")
     assert {"default", *KINDS} == set(replies["kind"])
-    again = validate(reader, quick=True, out=tmp_path / "run")
+    again = validate_reader(reader, quick=True, out=tmp_path / "run")
     assert again.measures == found.measures
     assert len(again.rows()) == len(found.measures)
 
@@ -97,7 +98,7 @@ def test_the_readers_axis_is_made_of_cold_readings(subject: Subject):
     cast = usual_cast(every=12, tokens=8)
     performance = perform(subject, cast, seed=0)
     axis = build_reader_axis(subject, performance, cast, 2, seed=0, replies=24, lengths=(8, 64))
-    assert (axis.name, axis.layer, axis.recipe["reading"]) == (NAME, 2, "cold")
+    assert (axis.name, axis.layer, axis.recipe["reading"]) == (READER_AXIS, 2, "cold")
     bare = [[prompt[-1]] for prompt in performance.rollouts.prompts]
     cold = subject.activations(bare, [2], "reply", replies=performance.rollouts.replies).at(2)
     role = performance.frame["role"].to_numpy()

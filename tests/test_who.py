@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,19 @@ import pytest
 import greenroom
 from greenroom.cli import main
 from greenroom.errors import ConversationError, LibraryError
-from greenroom.personas import library
-from greenroom.reader import posterior
-from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities, scope
-from greenroom.reader.posterior_contexts import Candidate, candidates, prior_of, role_candidates
-from greenroom.reader.posterior_scoring import BASELINE, Job, Passage, race, scorer
-from greenroom.reader.posterior_validation import validate
+from greenroom.personas import Context, library
+from greenroom.reader.posterior.calibration import (
+    Calibration,
+    calibration_error,
+    fit_temperature,
+    probabilities,
+    scope_of,
+)
+from greenroom.reader.posterior.contexts import OwnContext, contexts_of, prior_of, role_contexts
+from greenroom.reader.posterior.likelihoods import BASELINE, Job, Passage, race, scorer
+from greenroom.reader.posterior.posterior import Posterior
+from greenroom.reader.posterior.validation import validate_who
+from greenroom.reader.posterior.who import WhoRequest, posteriors, who
 from greenroom.reader.transcripts import Transcript
 from greenroom.subject import Subject
 from greenroom.subject.tiny import save_tiny, tiny
@@ -31,8 +39,8 @@ TALK = [
     {"role": "assistant", "content": "In a house."},
 ]
 PAIR = (
-    Candidate("a", "own", "true", ("You are a sailor.",)),
-    Candidate("b", "own", "false", ("A list.", "What follows is a list.")),
+    OwnContext(name="a", instruction="You are a sailor."),
+    OwnContext(name="b", agentic="false", instruction=("A list.", "What follows is a list.")),
 )
 
 
@@ -45,23 +53,23 @@ def small() -> Subject:
 
 
 def test_library_contexts_include_assistant_and_none_of_these() -> None:
-    everyone, roles = candidates("all"), candidates("roles")
+    everyone, roles = contexts_of("all"), contexts_of("roles")
     assert len(everyone) == 1 + len(library.roles()) + len(library.contexts())
     assert (
         [one.name for one in everyone if one.generic] == [one.name for one in roles if one.generic] == ["generic_text"]
     )
     assert roles[0].name == "assistant"
-    assert "" not in roles[0].instructions
+    assert "" not in roles[0].instruction
 
 
 def test_class_prior_is_equal_over_classes_then_within() -> None:
-    rivals = candidates("all")
-    prior = prior_of(rivals)
+    contexts = contexts_of("all")
+    prior = prior_of(contexts)
     for agentic in ("true", "partly", "false"):
-        mass = sum(weight for one, weight in zip(rivals, prior, strict=True) if one.agentic == agentic)
+        mass = sum(weight for one, weight in zip(contexts, prior, strict=True) if one.agentic == agentic)
         assert mass == pytest.approx(1 / 3)
     assert len({round(weight, 12) for weight in prior}) == 3
-    assert prior_of(rivals, "flat") == pytest.approx(1 / len(rivals))
+    assert prior_of(contexts, "flat") == pytest.approx(1 / len(contexts))
     assert prior_of(PAIR, {"a": 3, "b": 1}) == pytest.approx([0.75, 0.25])
 
 
@@ -71,8 +79,8 @@ def test_contexts_file(tmp_path: Path) -> None:
         "- {name: Old Sailor, instruction: You are a sailor.}\n"
         "- {name: list, instruction: [A list., Some list.], agentic: false}\n"
     )
-    found = candidates(file)
-    assert [(one.name, one.agentic, len(one.instructions)) for one in found] == [
+    found = contexts_of(file)
+    assert [(one.name, one.agentic, len(one.instruction)) for one in found] == [
         ("Old Sailor", "true", 1), ("list", "false", 2), ("generic_text", "partly", 3),
     ]  # fmt: skip
 
@@ -91,7 +99,7 @@ def test_bad_contexts_files_say_what_is_wrong(tmp_path: Path, text: str, words: 
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     with pytest.raises(LibraryError, match=words):
-        candidates(file)
+        contexts_of(file)
 
 
 @pytest.mark.parametrize("given", [{"c": 1}, {"a": -1}, {"a": 0}, {"a": float("inf")}, {"a": True}])
@@ -119,8 +127,8 @@ def test_temperature_between_lengths_and_outside() -> None:
     found = Calibration((10, 40), (1.0, 4.0), (None, None), 1000)
     assert [found.temperature(tokens) for tokens in (1, 10, 20, 40, 500)] == pytest.approx([1, 1, 2, 4, 4])
 
-    pair = [Candidate("a", "role", "true", ("A.",)), Candidate("b", "role", "true", ("B.",))]
-    measured = Calibration((10,), (1.0,), (None,), 1000, scope(pair, np.array([0.5, 0.5])))
+    pair = [OwnContext(name="a", instruction="A."), OwnContext(name="b", instruction="B.")]
+    measured = Calibration((10,), (1.0,), (None,), 1000, scope_of(pair, np.array([0.5, 0.5])))
     assert measured.holds(pair[::-1], np.array([0.5, 0.5]))
     assert not measured.holds(pair, np.array([0.6, 0.4]))
     assert not measured.holds(pair[:1], np.array([1.0]))
@@ -130,7 +138,7 @@ def test_temperature_between_lengths_and_outside() -> None:
 # The race ----------------------------------------------------------------------------------------------------------------
 
 
-def clear_winner(lengths: Sequence[int], rivals: Sequence[Candidate], jobs: list[Job], *, prune: bool):
+def clear_winner(lengths: Sequence[int], contexts: Sequence[Context], jobs: list[Job], *, prune: bool):
     """A race in which context k loses k hundredths of a nat a token; `jobs` hears what was read."""
 
     def score(asked: Sequence[Job]) -> list[np.ndarray]:
@@ -139,18 +147,18 @@ def clear_winner(lengths: Sequence[int], rivals: Sequence[Candidate], jobs: list
             np.full(job.end - job.start, -3.0 if job.context == BASELINE else -1 - 0.01 * job.context) for job in asked
         ]
 
-    return race(lengths, rivals, score, prune=prune)
+    return race(lengths, contexts, score, prune=prune)
 
 
 def test_pruning_reads_less_and_keeps_the_top() -> None:
-    rivals = candidates("all")
+    contexts = contexts_of("all")
     slow: list[Job] = []
     fast: list[Job] = []
-    full = clear_winner([200], rivals, slow, prune=False)[0].by_token()[:, -1]
-    pruned = clear_winner([200], rivals, fast, prune=True)[0]
+    full = clear_winner([200], contexts, slow, prune=False)[0].by_token()[:, -1]
+    pruned = clear_winner([200], contexts, fast, prune=True)[0]
     assert sum(job.end - job.start for job in fast) < 0.25 * sum(job.end - job.start for job in slow)
     assert np.argsort(-pruned.by_token()[:, -1])[:5].tolist() == np.argsort(-full)[:5].tolist() == [0, 1, 2, 3, 4]
-    generic = next(index for index, one in enumerate(rivals) if one.generic)
+    generic = next(index for index, one in enumerate(contexts) if one.generic)
     assert not pruned.pruned(generic)
     assert pruned.by_token()[generic, -1] == pytest.approx(full[generic])
 
@@ -158,7 +166,7 @@ def test_pruning_reads_less_and_keeps_the_top() -> None:
 def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_dropped() -> None:
     """Twenty contexts whose tokens scatter; the sixth is nearly level after the first tokens, the last is far behind."""
     rng = np.random.default_rng(0)
-    rivals = [Candidate(str(index), "role", "true", (f"{index}.",)) for index in range(20)]
+    contexts = [OwnContext(name=str(index), instruction=f"{index}.") for index in range(20)]
     levels = np.concatenate([np.full(5, -1.0), [-1.02], np.full(13, -1.6), [-3.0]])
     table = levels[:, None] + 0.3 * rng.normal(size=(20, 200))
 
@@ -167,7 +175,7 @@ def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_droppe
             np.full(200, -2.0) if job.context == BASELINE else table[job.context, job.start : job.end] for job in asked
         ]
 
-    found = race([200], rivals, score)[0]
+    found = race([200], contexts, score)[0]
     assert not found.pruned(5)
     assert found.pruned(19)
     assert set(np.argsort(-found.by_token()[:, -1])[:5]) == set(np.argsort(-table.sum(axis=1))[:5])
@@ -177,22 +185,22 @@ def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(
     small: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader itself: what waits between rounds is its keys and values."""
-    rivals = [Candidate(str(index), "role", "true", (f"{index}. " * 4, f"No {index}.")) for index in range(12)]
+    contexts = [OwnContext(name=str(index), instruction=(f"{index}. " * 4, f"No {index}.")) for index in range(12)]
     passages = [Passage([{"role": "user", "content": "Well?"}], [5 + index % 90 for index in range(200)])]
     jobs: list[Job] = []
-    score = scorer(small, passages, rivals)
+    score = scorer(small, passages, contexts)
     fed: list[int] = []
     run = small.network.run
     with monkeypatch.context() as patch:
         patch.setattr(small.network, "run", lambda *given: fed.append(given[1].numel()) or run(*given))
-        found = race([200], rivals, lambda asked: jobs.extend(asked) or score(asked))[0]
+        found = race([200], contexts, lambda asked: jobs.extend(asked) or score(asked))[0]
     rows = {(job.context, job.paraphrase) for job in jobs}
-    told = [rivals[context].instructions[which] if context != BASELINE else "" for context, which in rows]
+    told = [contexts[context].instruction[which] if context != BASELINE else "" for context, which in rows]
     prompts = [
         small.chat.encode([{"role": "system", "content": text}, *passages[0].before], generate=True) for text in told
     ]
     assert sum(fed) < 1.05 * (sum(len(one.tokens) for one in prompts) + sum(job.end - job.start for job in jobs))
-    whole = race([200], rivals, scorer(small, passages, rivals), prune=False)[0]
+    whole = race([200], contexts, scorer(small, passages, contexts), prune=False)[0]
     read: dict[tuple[int, int], int] = {}
     for job in jobs:
         assert job.start == read.get((job.context, job.paraphrase), 0)
@@ -205,7 +213,7 @@ def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(
 
 def test_a_short_text_is_read_whole_even_when_pruned() -> None:
     jobs: list[Job] = []
-    clear_winner([40], role_candidates(), jobs, prune=True)
+    clear_winner([40], role_contexts(), jobs, prune=True)
     assert {(job.start, job.end) for job in jobs} == {(0, 40)}
 
 
@@ -214,16 +222,16 @@ def test_a_short_text_is_read_whole_even_when_pruned() -> None:
 
 def test_posterior_is_bayes_over_the_subjects_own_scores(small: Subject) -> None:
     reply, asked = "At sea. Far out!", {"role": "user", "content": "Where do you live?"}
-    found = posterior.who(reply, user=asked["content"], contexts=PAIR, reader=small)
+    found = who(reply, user=asked["content"], contexts=PAIR, reader=small)
 
     def score(instruction: str) -> float:
         return small.score([[{"role": "system", "content": instruction}, asked]], [reply]).total[0]  # type: ignore[list-item]
 
-    rivals, empty, tokens = candidates(PAIR), score(""), len(small.chat.continuation(reply))
-    totals = [[score(text) for text in one.instructions] for one in rivals]
-    joint = np.exp([np.log(np.mean(np.exp(np.array(of) - empty))) for of in totals]) * prior_of(rivals)
-    expected = dict(zip([one.name for one in rivals], joint / joint.sum(), strict=True))
-    gains = {one.name: (np.mean(of) - empty) / tokens / np.log(2) for one, of in zip(rivals, totals, strict=True)}
+    contexts, empty, tokens = contexts_of(PAIR), score(""), len(small.chat.continuation(reply))
+    totals = [[score(text) for text in one.instruction] for one in contexts]
+    joint = np.exp([np.log(np.mean(np.exp(np.array(of) - empty))) for of in totals]) * prior_of(contexts)
+    expected = dict(zip([one.name for one in contexts], joint / joint.sum(), strict=True))
+    gains = {one.name: (np.mean(of) - empty) / tokens / np.log(2) for one, of in zip(contexts, totals, strict=True)}
     for one in found.estimates:
         assert one.probability == pytest.approx(expected[one.context], rel=1e-3)
         assert one.bits_per_token == pytest.approx(gains[one.context], abs=1e-4)
@@ -241,43 +249,43 @@ def test_posterior_is_bayes_over_the_subjects_own_scores(small: Subject) -> None
 
 
 def test_only_the_turns_own_user_message_stands_before_it(small: Subject) -> None:
-    whole = posterior.who(TALK, contexts=PAIR, reader=small)
-    alone = posterior.who("In a house.", user="And now?", contexts=PAIR, reader=small)
-    after = posterior.who(TALK, contexts=PAIR, reader=small, history=True)
-    first = posterior.who(TALK, contexts=PAIR, reader=small, turn=1)
+    whole = who(TALK, contexts=PAIR, reader=small)
+    alone = who("In a house.", user="And now?", contexts=PAIR, reader=small)
+    after = who(TALK, contexts=PAIR, reader=small, history=True)
+    first = who(TALK, contexts=PAIR, reader=small, turn=1)
     assert whole.estimates == alone.estimates
     assert after.estimates != whole.estimates
-    assert first.estimates == posterior.who(TALK[:3], contexts=PAIR, reader=small).estimates
+    assert first.estimates == who(TALK[:3], contexts=PAIR, reader=small).estimates
     assert (whole.turn, first.turn) == (2, 1)
 
 
 def test_by_turn_and_by_sentence(small: Subject) -> None:
-    turns = posterior.who(TALK, contexts=PAIR, reader=small, by="turn")
+    turns = who(TALK, contexts=PAIR, reader=small, by="turn")
     assert [step.turn for step in turns.steps] == [1, 2]
     assert turns.steps[1].estimates == turns.estimates
-    sentences = posterior.who(TALK, contexts=PAIR, reader=small, turn=1, by="sentence")
+    sentences = who(TALK, contexts=PAIR, reader=small, turn=1, by="sentence")
     assert [step.text for step in sentences.steps] == ["At sea.", "Far out!"]
     assert sentences.steps[-1].estimates == sentences.estimates
-    cut = posterior.who("At sea. ", user="Where do you live?", contexts=PAIR, reader=small)
+    cut = who("At sea. ", user="Where do you live?", contexts=PAIR, reader=small)
     assert sentences.steps[0].tokens == cut.tokens
     assert sentences.steps[0].top(1)[0].probability == pytest.approx(cut.top(1)[0].probability, rel=1e-3)
     frame = sentences.frame()
     assert frame.height == 2 * 3
     assert frame["sentence"].unique().sort().to_list() == [1, 2]
     assert len(sentences.figure().data) == 4  # type: ignore[arg-type]
-    assert len(whole_bars := posterior.who("Hm.", contexts=PAIR, reader=small).figure().data) == 1, whole_bars  # type: ignore[arg-type]
+    assert len(whole_bars := who("Hm.", contexts=PAIR, reader=small).figure().data) == 1, whole_bars  # type: ignore[arg-type]
 
 
 def test_conversations_do_not_influence_each_other(small: Subject) -> None:
-    asked = posterior.question(small, contexts=PAIR)
+    asked = WhoRequest(reader=small, contexts=PAIR)
     talks = [TALK, TALK[:3], [{"role": "user", "content": "Nobody answers."}], TALK[1:]]
-    found = list(posterior.identify(asked, [Transcript("f", index, talk) for index, talk in enumerate(talks)]))  # type: ignore[arg-type]
+    found = list(posteriors(asked, [Transcript("f", index, talk) for index, talk in enumerate(talks)]))  # type: ignore[arg-type]
     assert str(found[2]) == "f: no turn to judge: it has no assistant turn with text"
     for index in (0, 1, 3):
         one = found[index]
-        assert isinstance(one, posterior.Posterior)
+        assert isinstance(one, Posterior)
         assert one.index == index
-        alone = posterior.who(talks[index], contexts=PAIR, reader=small)  # type: ignore[arg-type]
+        alone = who(talks[index], contexts=PAIR, reader=small)  # type: ignore[arg-type]
         assert [e.probability for e in one.estimates] == pytest.approx(
             [e.probability for e in alone.estimates], rel=1e-3
         )
@@ -291,7 +299,7 @@ def test_templates_without_a_system_role_are_read_too() -> None:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     assert folding.chat.folds_system
-    found = posterior.who("At sea.", contexts=PAIR, reader=folding)
+    found = who("At sea.", contexts=PAIR, reader=folding)
     assert len({one.bits_per_token for one in found.estimates}) == 3
 
 
@@ -301,17 +309,23 @@ def test_templates_without_a_system_role_are_read_too() -> None:
 )
 def test_what_cannot_be_judged_is_said(small: Subject, options: dict, words: str) -> None:
     with pytest.raises(ConversationError, match=words):
-        posterior.who(TALK, contexts=PAIR, reader=small, **options)  # type: ignore[arg-type]
+        who(TALK, contexts=PAIR, reader=small, **options)  # type: ignore[arg-type]
     with pytest.raises(ConversationError, match="no assistant turn"):
-        posterior.who("  ", contexts=PAIR, reader=small)
+        who("  ", contexts=PAIR, reader=small)
 
 
 def test_too_much_before_a_turn_is_said_and_the_rest_goes_on(small: Subject) -> None:
     long = [{"role": "user", "content": "far " * 2000}, {"role": "assistant", "content": "Yes."}]
-    asked = posterior.question(small, contexts=PAIR, history=True)
-    found = list(posterior.identify(asked, [Transcript("f", 0, [*long, *TALK[1:]]), Transcript("f", 1, TALK)]))  # type: ignore[list-item]
+    asked = WhoRequest(reader=small, contexts=PAIR, history=True)
+    found = list(posteriors(asked, [Transcript("f", 0, [*long, *TALK[1:]]), Transcript("f", 1, TALK)]))  # type: ignore[list-item]
     assert "drop --history" in str(found[0])
-    assert isinstance(found[1], posterior.Posterior)
+    assert isinstance(found[1], Posterior)
+
+
+def test_who_takes_the_options_of_its_request(small: Subject) -> None:
+    assert list(signature(who).parameters) == ["text", *(one.name for one in fields(WhoRequest))]
+    with pytest.raises(TypeError, match="trun"):
+        who("Hm.", contexts=PAIR, reader=small, trun=1)  # type: ignore[call-arg]
 
 
 def test_public_name_can_be_called_twice(small: Subject) -> None:
@@ -325,8 +339,8 @@ def test_validation_resumes_to_equal_figures(
     small: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"design": "roles", "replies": 14, "tokens": 10}
-    one = validate(small, out=tmp_path / "a", **options)
-    again = validate(small, out=tmp_path / "a", **options)
+    one = validate_who(small, out=tmp_path / "a", **options)
+    again = validate_who(small, out=tmp_path / "a", **options)
     assert one.figures == again.figures
     assert one.contexts == 31
     assert one.figures["chance of top 1"].estimate == pytest.approx(1 / 31)
@@ -406,13 +420,13 @@ def test_mistakes_are_one_line(
 
 @pytest.mark.model
 def test_smollm2_tells_a_pirate_from_a_forecast(smollm2: Subject) -> None:
-    rivals = (
-        *[one for one in candidates("all") if one.name in ("assistant", "pirate", "weather_bulletin", "generic_text")],
+    contexts = (
+        *[one for one in contexts_of("all") if one.name in ("assistant", "pirate", "weather_bulletin", "generic_text")],
     )
     said = "Arr, matey! The sea be me home, and me rum be me only friend. We sail at dawn."
-    pirate = posterior.who(said, user="Where do you live?", contexts=rivals, reader=smollm2)
-    forecast = posterior.who(
-        "Tomorrow: rain in the north, 12 degrees, wind from the west at 20 km/h.", contexts=rivals, reader=smollm2
+    pirate = who(said, user="Where do you live?", contexts=contexts, reader=smollm2)
+    forecast = who(
+        "Tomorrow: rain in the north, 12 degrees, wind from the west at 20 km/h.", contexts=contexts, reader=smollm2
     )
     assert pirate.top(1)[0].context == "pirate"
     assert pirate.top(1)[0].bits_per_token > 0.3

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from greenroom.directions import trait_vector as trait_vector
     from greenroom.errors import GreenroomError as GreenroomError
     from greenroom.reader.monitor import Monitor as Monitor
-    from greenroom.reader.posterior import Posterior as Posterior
-    from greenroom.reader.posterior import who as who
-    from greenroom.reader.session import read as read
+    from greenroom.reader.posterior.posterior import Posterior as Posterior
+    from greenroom.reader.posterior.who import who as who
+    from greenroom.reader.read import read as read
     from greenroom.studies.archetypes.stages import ArchetypesResult as ArchetypesResult
     from greenroom.studies.archetypes.stages import find_archetypes as find_archetypes
     from greenroom.studies.behavioural_map.stages import BehaviourResult as BehaviourResult
@@ -58,8 +58,9 @@ HOMES = {
     "greenroom.errors": ("GreenroomError",),
     "greenroom.studies.frontier.stages": ("FrontierResult", "measure_frontier"),
     "greenroom.reader.monitor": ("Monitor",),
-    "greenroom.reader.posterior": ("Posterior", "who"),
-    "greenroom.reader.session": ("read",),
+    "greenroom.reader.posterior.posterior": ("Posterior",),
+    "greenroom.reader.posterior.who": ("who",),
+    "greenroom.reader.read": ("read",),
     "greenroom.subject": ("Reply", "Subject", "load"),
 }
 _HOME = {name: module for module, names in HOMES.items() for name in names}

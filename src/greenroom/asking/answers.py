@@ -1,75 +1,106 @@
-"""From what a probe brought back (`elicitation.Found` as a dict) to readings, whatever the source was."""
+"""From what came back for a probe to rows of the table of answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from greenroom.asking.questions import Plan, Probe
+from greenroom.asking.types import Case, Heard, Questions, answers_frame
 from greenroom.measures import elicit
-from greenroom.measures.design import Order
-from greenroom.measures.elicit import Choice, Preference, Rating
 
-NO_LOGPROBS = "the provider returns no log-probabilities"
-NO_NULL = "a null prompt could not be scored"
+BETWEEN = "\n---\n"  # sampled replies of one question, kept in one cell
 
 
-def choices(found: dict[str, Any], order: Order) -> list[Choice]:
-    """The option chosen: one choice from log-probabilities, or one a sampled reply."""
-    if found["logprobs"] is not None:
-        return [elicit.letter_choice(found["logprobs"], order)]
-    return [elicit.letter_text(text, order) for text in found["texts"] or []] or [_nothing(found)]
+def answered(plan: Plan, put: Sequence[tuple[Questions, Probe]], heard: Sequence[Heard]) -> pl.DataFrame:
+    """What came back for the probes of a plan, as answers."""
+    found = [row for (part, probe), one in zip(put, heard, strict=True) for row in rows(part, probe, one)]
+    return answers_frame(found, plan.factors)
 
 
-def letter_preference(found: Sequence[dict[str, Any]], orders: Sequence[Order]) -> Preference:
-    """Preferences averaged over balanced orders; missing where the letters have no log-probabilities."""
-    if any(answer["logprobs"] is None for answer in found):
-        return _unknown(NO_LOGPROBS)
-    return elicit.letter_logodds([answer["logprobs"] for answer in found], orders)
+def rows(part: Questions, probe: Probe, heard: Heard) -> list[dict[str, Any]]:
+    """What came back for a probe as rows of `ANSWERS`, one an option; a reply that compares nothing is one row."""
+    case = probe.case
+    common: dict[str, Any] = {
+        "part": part.name, "item": case.item, "cluster": case.cluster, "split": case.split, "paradigm": probe.paradigm,
+        "wording": probe.wording, "source": heard.source, "missing": heard.missing,
+        "reply": BETWEEN.join(heard.texts) if heard.texts else None,
+    }  # fmt: skip
+    if not probe.null:
+        common |= {"case": case.id, **case.levels}
+    if probe.order is not None:
+        common["order"] = "".join(map(str, probe.order))
+    if not probe.texts:
+        common["message"] = probe.conversation[-1]["content"]
+        return [common | row for row in _free(case, heard)]
+    own = _replies(probe, heard) if heard.source == "sampled" else _likelihoods(probe, heard)
+    if probe.paradigm == "recall":
+        own = [row | {"right": row["option"] == case.right} for row in own]
+    return [common | row for row in own]
 
 
-def cloze_preference(found: dict[str, Any], nulls: Sequence[dict[str, Any]]) -> Preference:
-    """Preferences with the prior of the options' words removed; missing where text cannot be scored."""
-    values = [found["logprobs"], *(null["logprobs"] for null in nulls)]
-    if any(value is None or None in value for value in values):
-        return _unknown(found["missing"] or NO_NULL)
-    return elicit.cloze_preference(values[0], values[1:])
+def _likelihoods(probe: Probe, heard: Heard) -> list[dict[str, Any]]:
+    """Rows from log-probabilities; those of an option's texts are summed as probabilities."""
+    values = heard.logprobs or (None,) * len(probe.texts)
+    found: list[dict[str, Any]] = []
+    for option in dict.fromkeys(probe.options):
+        own = [value for value, id in zip(values, probe.options, strict=True) if id == option]
+        found.append({"option": option, "logprob": _summed(own)})
+    if not probe.listed or not heard.logprobs:
+        return _placed(probe, found)
+    if probe.order is not None:
+        read: elicit.Choice | elicit.Rating = elicit.letter_choice(values, probe.order)
+    else:
+        read = elicit.rating_expectation(values)
+    return [row | {"mass": read.mass, "missing": heard.missing or read.missing} for row in _placed(probe, found)]
 
 
-def rating(found: dict[str, Any]) -> Rating:
-    """The expected rating, 1 to 7: over the number tokens, or over the sampled replies that could be read."""
-    if found["logprobs"] is not None:
-        return elicit.rating_expectation(found["logprobs"])
-    ratings = [elicit.rating_text(text) for text in found["texts"] or []]
-    read = [one.value for one in ratings if one.value is not None]
-    if not read:
-        return Rating(None, ratings[0].missing if ratings else cast(Any, found["missing"]), 0.0)
-    return Rating(sum(read) / len(read), None, len(read) / len(ratings))
+def _summed(logprobs: Sequence[float | None]) -> float | None:
+    """The log of the summed probabilities; None where one is unknown."""
+    known = [value for value in logprobs if value is not None]
+    return float(np.logaddexp.reduce(known)) if known and len(known) == len(logprobs) else None
 
 
-def free_choice(found: dict[str, Any], phrases: Sequence[Sequence[str]]) -> Choice:
-    """The option that an open reply names; phrases: for each option those that say it."""
-    if not found["texts"]:
-        return _nothing(found)
-    return elicit.free_choice(found["texts"][0], phrases, truncated=found["truncated"])
+def _replies(probe: Probe, heard: Heard) -> list[dict[str, Any]]:
+    """Rows from sampled replies: the share of the readable ones that gives each option."""
+    if probe.order is not None:
+        choices = [elicit.letter_text(text, probe.order) for text in heard.texts]
+        named = [None if one.position is None else probe.options[one.position] for one in choices]
+        masses, missing = [one.mass for one in choices], choices[0].missing
+    else:
+        ratings = [elicit.rating_text(text) for text in heard.texts]
+        named = [None if one.value is None else str(round(one.value)) for one in ratings]
+        masses, missing = [one.mass for one in ratings], ratings[0].missing
+    read = [name for name in named if name is not None]
+    common = {"mass": sum(masses) / len(masses), "missing": None if read else missing}
+    shares = [
+        {"option": option, "chosen": read.count(option) / len(read) if read else None} for option in probe.options
+    ]
+    return [row | common for row in _placed(probe, shares)]
 
 
-def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
-    """The column as floats (rows,), NaN where missing."""
-    return frame[column].cast(pl.Float64).to_numpy()
+def _placed(probe: Probe, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"position": place} for place, row in enumerate(found)] if probe.order is not None else found
 
 
-def versions(frame: pl.DataFrame, count: int) -> np.ndarray:
-    """The column `versions` as (count, rows) floats, NaN where missing: one row an order or a null."""
-    each = [pl.col("versions").list.get(place, null_on_oob=True).alias(str(place)) for place in range(count)]
-    return frame.select(each).to_numpy().T
-
-
-def _unknown(why: str) -> Preference:
-    return Preference(None, (), cast(Any, why), 0.0)
-
-
-def _nothing(found: dict[str, Any]) -> Choice:
-    return Choice(None, cast(Any, found["missing"]), 0.0)
+def _free(case: Case, heard: Heard) -> list[dict[str, Any]]:
+    """Rows of an open reply, read by the phrases of the options."""
+    if not case.options:
+        return [{"cut": heard.cut}]
+    phrases = [option.phrases for option in case.options]
+    if not heard.texts:
+        choice = elicit.Choice(None, heard.missing)  # type: ignore[arg-type]
+    else:
+        choice = elicit.free_choice(heard.texts[0], phrases, truncated=heard.cut)
+    return [
+        {
+            "option": option.id,
+            "chosen": float(choice.option == index) if choice.read else None,
+            "missing": choice.missing,
+            "cut": heard.cut,
+        }
+        for index, option in enumerate(case.options)
+    ]

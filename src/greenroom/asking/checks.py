@@ -77,7 +77,7 @@ def choices(read: pl.DataFrame, names: Sequence[str]) -> dict[tuple[str, str | N
 def _versions(read: pl.DataFrame) -> np.ndarray:
     """The column `versions` as (versions, rows) floats, NaN where missing."""
     known = [row for row in read["versions"].to_list() if row]
-    count = len(known[0]) if known else 0
+    count = len(known[0]) if known else 1
     return np.array([row or [np.nan] * count for row in read["versions"].to_list()], float).reshape(-1, count).T
 
 

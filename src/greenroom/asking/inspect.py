@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from inspect_ai.model import Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from greenroom.asking.answers import answered
 from greenroom.asking.calls import Once, together, under
 from greenroom.asking.choice import ask, scores
-from greenroom.asking.questions import Probe, probes, rows
+from greenroom.asking.questions import Plan, Probe
 from greenroom.asking.readings import readings
-from greenroom.asking.types import Case, Heard, Questions, Size, answers_frame
+from greenroom.asking.types import Heard, Questions, Size, answers_frame
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.measures import PARADIGM_ORDER
 
@@ -128,7 +128,7 @@ def _task(
     system: str | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Task:
-    plan = _Plan.of(questions, size, seed)
+    plan = Plan.of(questions, size, seed)
     samples = [
         Sample(id=cluster, input=own[0][1][0].talk[-1]["content"], metadata={"cases": sum(len(c) for _, c in own)})
         for cluster, own in plan.clusters.items()
@@ -141,44 +141,7 @@ def _task(
     )
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is asked: by cluster the questions with their cases in it."""
-
-    clusters: dict[str, list[tuple[Questions, list[Case]]]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, questions: Sequence[Questions], size: Size, seed: int) -> _Plan:
-        """ValueError for two cases of one id."""
-        plan = cls()
-        for part in questions:
-            seen: set[str] = set()
-            for case in part.all_cases(size, seed):
-                if case.id in seen:
-                    raise ValueError(
-                        f"two cases of {part.name} have the id {case.id!r}; give them other items or levels"
-                    )
-                seen.add(case.id)
-                own = plan.clusters.setdefault(case.cluster, [])
-                if not own or own[-1][0] is not part:
-                    own.append((part, []))
-                own[-1][1].append(case)
-        return plan
-
-    @property
-    def cases(self) -> list[tuple[Questions, Case]]:
-        return [(part, case) for own in self.clusters.values() for part, cases in own for case in cases]
-
-    @property
-    def factors(self) -> list[str]:
-        return list(dict.fromkeys(name for _, case in self.cases for name in case.levels))
-
-    def probes(self, cluster: str, scored: bool) -> list[tuple[Questions, Probe]]:
-        own = self.clusters[cluster]
-        return [(part, probe) for part, cases in own for probe in probes(part.asking, cases, scored)]
-
-
-def _asked(plan: _Plan, system: str | None, tell: Callable[[int, int], None]) -> Solver:
+def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None]) -> Solver:
     """The solver: every probe of a cluster at once, nulls among them, so that they land in the same batch."""
     once, counts = Once(), [0, 0]
 
@@ -196,9 +159,8 @@ def _asked(plan: _Plan, system: str | None, tell: Callable[[int, int], None]) ->
         return bool(texts) and await scores(model, under(system, texts[0].conversation), texts[0].texts[0])
 
     def keep(state: TaskState, put: list[tuple[Questions, Probe]], answers: Sequence[Heard]) -> None:
-        found = [row for (part, probe), one in zip(put, answers, strict=True) for row in rows(part, probe, one)]
         state.store.set(FACTORS, plan.factors)
-        state.store.set(ANSWERS, answers_frame(found, plan.factors).to_dict(as_series=False))
+        state.store.set(ANSWERS, answered(plan, put, answers).to_dict(as_series=False))
 
     @solver(name="questions")
     def asking() -> Solver:
@@ -221,7 +183,7 @@ def _asked(plan: _Plan, system: str | None, tell: Callable[[int, int], None]) ->
     return asking()
 
 
-def _preferences(plan: _Plan) -> Scorer:
+def _preferences(plan: Plan) -> Scorer:
     """The scorer: by paradigm the mean probability of each case's first option; where there are more than two options,
     of each (`cloze/weights`). NaN (unscored) where it is missing, with the reasons."""
     asked = [(part, case) for part, case in plan.cases if case.right is None]

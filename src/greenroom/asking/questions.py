@@ -1,4 +1,4 @@
-"""From cases and the wording of their paradigms to the probes that are put to a model, and from its answers to rows.
+"""From cases and the wording of their paradigms to the probes that are put to a model.
 
 Paradigms: `contrast` scores options as the end of a sentence, to be compared between levels (`asking.contrast`);
 `letter` lists them, each in each place once; `cloze` scores them as `contrast` does, and again after null prompts, which
@@ -9,19 +9,18 @@ show how likely their words are for other reasons; `rating` asks for a number fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-from greenroom.asking.types import Case, Heard, Items, Option, Questions
+from greenroom.asking.types import Case, Items, Option, Questions, Size
 from greenroom.conversation import Conversation, user
 from greenroom.measures import elicit
 from greenroom.measures.design import Order, counterbalanced
 
 PARADIGMS = ("contrast", "letter", "cloze", "rating", "free")
-BETWEEN = "\n---\n"  # sampled replies of one question, kept in one cell
 
 Wording = Literal["main", "paraphrase", "reversed"]
 Wordings = dict[Wording, str]
@@ -121,11 +120,12 @@ def _asked(asking: Asking, case: Case) -> dict[str, tuple[str, ...]]:
 def _of_case(asking: Asking, case: Case, scored: bool) -> Iterator[Probe]:
     acts = [option.texts[0] for option in case.options]
 
-    def put(template: str, wording: str, **fields: Any) -> Conversation:
+    def put(template: str, wording: str, around: str = "{context}", **fields: Any) -> Conversation:
         *before, last = case.wordings.get(wording, case.talk)
-        return [*before, user(template.format(context=last["content"], acts=acts, **fields))]
+        context = around.format(context=last["content"], acts=acts)
+        return [*before, user(template.format(context=context, acts=acts, **fields))]
 
-    def lettered(paradigm: str, wording: str) -> Iterator[Probe]:
+    def lettered(paradigm: str, wording: str, around: str = "{context}") -> Iterator[Probe]:
         assert asking.letter is not None
         letters = asking.letter.letters[: len(acts)]
         for order in counterbalanced(len(acts)):
@@ -133,7 +133,7 @@ def _of_case(asking: Asking, case: Case, scored: bool) -> Iterator[Probe]:
                 asking.letter.option.format(letter=letter, text=acts[option])
                 for letter, option in zip(letters, order, strict=True)
             ]
-            asked = put(asking.letter.wordings[wording], wording, options="\n".join(shown))  # type: ignore[index]
+            asked = put(asking.letter.wordings[wording], wording, around, options="\n".join(shown))  # type: ignore[index]
             ids = tuple(case.options[option].id for option in order)
             yield Probe(case, paradigm, wording, asked, letters, ids, order, True)
 
@@ -146,11 +146,12 @@ def _of_case(asking: Asking, case: Case, scored: bool) -> Iterator[Probe]:
                 frame = frames[wording]  # type: ignore[index]
                 yield Probe(case, paradigm, wording, put(frame.prompt, wording), *_sentences(frame, case.options))
             elif paradigm == "recall":
+                template = asking.recall[wording]  # type: ignore[index]
                 if scored or asking.letter is None:
-                    texts, ids = _flat(case.options, lambda text: text)
-                    yield Probe(case, paradigm, wording, put(asking.recall[wording], wording), texts, ids)  # type: ignore[index]
+                    said = _flat(case.options, lambda text: text)
+                    yield Probe(case, paradigm, wording, put(template, wording), *said)
                 else:
-                    yield from lettered(paradigm, wording)
+                    yield from lettered(paradigm, wording, template)
             elif paradigm == "rating":
                 asked = put(asking.rating[wording], wording)  # type: ignore[index]
                 yield Probe(case, paradigm, wording, asked, *(elicit.RATING_NUMBERS,) * 2, None, True)
@@ -177,89 +178,39 @@ def _flat(options: Sequence[Option], said: Callable[[str], str]) -> tuple[tuple[
     return tuple(text for text, _ in pairs), tuple(id for _, id in pairs)
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Plan:
+    """All that a study asks: by cluster the questions with their cases in it."""
 
+    clusters: dict[str, list[tuple[Questions, list[Case]]]] = field(default_factory=dict)
 
-def rows(part: Questions, probe: Probe, heard: Heard) -> list[dict[str, Any]]:
-    """What came back for a probe as rows of `ANSWERS`, one an option; a reply that compares nothing is one row."""
-    case = probe.case
-    common: dict[str, Any] = {
-        "part": part.name, "item": case.item, "cluster": case.cluster, "split": case.split, "paradigm": probe.paradigm,
-        "wording": probe.wording, "source": heard.source, "missing": heard.missing,
-        "reply": BETWEEN.join(heard.texts) if heard.texts else None,
-    }  # fmt: skip
-    if not probe.null:
-        common |= {"case": case.id, **case.levels}
-    if probe.order is not None:
-        common["order"] = "".join(map(str, probe.order))
-    if not probe.texts:
-        common["message"] = probe.conversation[-1]["content"]
-        return [common | row for row in _free(case, heard)]
-    own = _replies(probe, heard) if heard.source == "sampled" else _likelihoods(probe, heard)
-    if probe.paradigm == "recall":
-        own = [row | {"right": row["option"] == case.right} for row in own]
-    return [common | row for row in own]
+    @classmethod
+    def of(cls, questions: Sequence[Questions], size: Size, seed: int) -> Plan:
+        """ValueError for two cases of one id."""
+        plan = cls()
+        for part in questions:
+            seen: set[str] = set()
+            for case in part.all_cases(size, seed):
+                if case.id in seen:
+                    raise ValueError(
+                        f"two cases of {part.name} have the id {case.id!r}; give them other items or levels"
+                    )
+                seen.add(case.id)
+                own = plan.clusters.setdefault(case.cluster, [])
+                if not own or own[-1][0] is not part:
+                    own.append((part, []))
+                own[-1][1].append(case)
+        return plan
 
+    @cached_property
+    def cases(self) -> list[tuple[Questions, Case]]:
+        return [(part, case) for own in self.clusters.values() for part, cases in own for case in cases]
 
-def _likelihoods(probe: Probe, heard: Heard) -> list[dict[str, Any]]:
-    """Rows from log-probabilities; those of an option's texts are summed as probabilities."""
-    values = heard.logprobs or (None,) * len(probe.texts)
-    found: list[dict[str, Any]] = []
-    for option in dict.fromkeys(probe.options):
-        own = [value for value, id in zip(values, probe.options, strict=True) if id == option]
-        found.append({"option": option, "logprob": _summed(own)})
-    if not probe.listed or not heard.logprobs:
-        return _placed(probe, found)
-    if probe.order is not None:
-        read: elicit.Choice | elicit.Rating = elicit.letter_choice(values, probe.order)
-    else:
-        read = elicit.rating_expectation(values)
-    return [row | {"mass": read.mass, "missing": heard.missing or read.missing} for row in _placed(probe, found)]
+    @cached_property
+    def factors(self) -> list[str]:
+        return list(dict.fromkeys(name for _, case in self.cases for name in case.levels))
 
-
-def _summed(logprobs: Sequence[float | None]) -> float | None:
-    """The log of the summed probabilities; None where one is unknown."""
-    known = [value for value in logprobs if value is not None]
-    return float(np.logaddexp.reduce(known)) if known and len(known) == len(logprobs) else None
-
-
-def _replies(probe: Probe, heard: Heard) -> list[dict[str, Any]]:
-    """Rows from sampled replies: the share of the readable ones that gives each option."""
-    if probe.order is not None:
-        choices = [elicit.letter_text(text, probe.order) for text in heard.texts]
-        named = [None if one.position is None else probe.options[one.position] for one in choices]
-        masses, missing = [one.mass for one in choices], choices[0].missing
-    else:
-        ratings = [elicit.rating_text(text) for text in heard.texts]
-        named = [None if one.value is None else str(round(one.value)) for one in ratings]
-        masses, missing = [one.mass for one in ratings], ratings[0].missing
-    read = [name for name in named if name is not None]
-    common = {"mass": sum(masses) / len(masses), "missing": None if read else missing}
-    shares = [
-        {"option": option, "chosen": read.count(option) / len(read) if read else None} for option in probe.options
-    ]
-    return [row | common for row in _placed(probe, shares)]
-
-
-def _placed(probe: Probe, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"position": place} for place, row in enumerate(found)] if probe.order is not None else found
-
-
-def _free(case: Case, heard: Heard) -> list[dict[str, Any]]:
-    """Rows of an open reply, read by the phrases of the options."""
-    if not case.options:
-        return [{"cut": heard.cut}]
-    phrases = [option.phrases for option in case.options]
-    if not heard.texts:
-        choice = elicit.Choice(None, heard.missing)  # type: ignore[arg-type]
-    else:
-        choice = elicit.free_choice(heard.texts[0], phrases, truncated=heard.cut)
-    return [
-        {
-            "option": option.id,
-            "chosen": float(choice.option == index) if choice.read else None,
-            "missing": choice.missing,
-            "cut": heard.cut,
-        }
-        for index, option in enumerate(case.options)
-    ]
+    def probes(self, cluster: str, scored: bool) -> list[tuple[Questions, Probe]]:
+        """All that is asked in a cluster. scored: the provider can score any text."""
+        own = self.clusters[cluster]
+        return [(part, probe) for part, cases in own for probe in probes(part.asking, cases, scored)]

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenroom.errors import GreenroomError
 from greenroom.runs.progress import Progress
-from greenroom.studies.study import Job, StudyResult
+from greenroom.studies.study import Job, Stage, StudyResult
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -34,11 +35,15 @@ def suite(
     Subject or an Inspect model. sizes: how much a study asks, where it is not its standard (or quick) size. system: a
     system message, such as a persona. GreenroomError in one line.
     """
-    from greenroom.studies import with_those_before
+    from greenroom.studies import study_named, with_those_before
     from greenroom.studies.running import measure
 
     wanted = with_those_before(tuple(names))
     size = "quick" if quick else "standard"
-    return measure(
-        Job("eval", wanted, size, sizes or {}, system, asked or {}), model, out, seed=seed, progress=progress
-    )
+    for name in names if system else ():
+        one = study_named(name)
+        parts = one.parts((sizes or {}).get(name) or one.sizes[size])
+        if all(isinstance(part, Stage) for part in parts):
+            raise GreenroomError(f"{name} brings its own system messages; leave it out, or do without --system")
+    job = Job("eval", wanted, size, sizes or {}, system, asked or {})
+    return measure(job, model, out, seed=seed, progress=progress)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Words = list[str]
 
 
+@options.on_model()
 def chat(
-    model: options.Model = "smollm2",
+    model: options.Model,
     steer: Annotated[
         Words, typer.Option(metavar="NAME:STRENGTH", help="Steer, in sd; may be given several times.")
     ] = [],  # noqa: B006  typer copies it
@@ -36,14 +37,11 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
     force: Annotated[bool, typer.Option("--force", help="Take direction files made for other weights.")] = False,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    template: options.Template = None,
-    adapter: options.Adapter = None,
     plain: options.Plain = False,
 ) -> None:
-    """Talk to a model and see, after each reply, where it lies on the assistant axis.
+    """Talk to a model, steered or not, and see where each reply lies.
 
+    After each reply a meter shows its place on the assistant axis.
     /help lists what can be done while talking. In a pipe every line of the input is one message or command, and the
     first that goes wrong ends the chat.
 
@@ -55,14 +53,13 @@ def chat(
     """
     from greenroom.chatting import Chat
     from greenroom.directions.interventions import direction_named
-    from greenroom.subject import load
 
     def remark(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
     if max_tokens == 0:
         raise typer.BadParameter("--max-tokens must be at least 1")
-    subject = load(model, adapter=adapter, device=device, dtype=dtype, template=template)
+    subject = model.load()
     meters = (
         [] if no_meter else [direction_named(subject, name, force=force, tell=remark) for name in ("assistant", *trait)]
     )

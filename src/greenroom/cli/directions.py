@@ -171,9 +171,10 @@ def export_direction(
 
 
 @app.command("import")
+@options.on_model()
 def import_direction(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gguf, .pt or .safetensors file.")],
-    model: options.Model = "smollm2",
+    model: options.Model,
     name: Annotated[
         str | None, typer.Option(help="Name to store it under [default: the file's].", show_default=False)
     ] = None,
@@ -194,10 +195,6 @@ def import_direction(
     ] = 200,
     force: Annotated[bool, typer.Option("--force", help="Take a direction that was made for other weights.")] = False,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    template: options.Template = None,
-    adapter: options.Adapter = None,
 ) -> None:
     """Take over a direction from a file and store it for a model.
 
@@ -211,11 +208,9 @@ def import_direction(
     """
     from greenroom.directions.adoption import taken
     from greenroom.directions.stored import store
-    from greenroom.subject import load
 
-    subject = load(model, adapter=adapter, device=device, dtype=dtype, template=template)
     direction = taken(
-        subject, file, name=name, means=means, flip=flip, layer=layer, experiment=experiment, replies=replies,
+        model.load(), file, name=name, means=means, flip=flip, layer=layer, experiment=experiment, replies=replies,
         force=force, seed=seed, tell=lambda text: typer.echo(text, err=True),
     )  # fmt: skip
     typer.echo(f"{direction.name} stored as {store(direction)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,23 +11,11 @@ from greenroom.cli import options
 from greenroom.cli.show import print_json
 
 
-def doctor(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="Also load this model and check the instrument on it.", show_default=False
-        ),
-    ] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    template: options.Template = None,
-    adapter: options.Adapter = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Check this machine and, if named, a model.
+@options.on_model(None, help="Also load this model and self-test how it is read and steered.")
+def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None:
+    """Check this machine, or self-test activation capture and steering.
 
-    With MODEL, loads it and checks that Greenroom reads and changes its activations rightly. Says how to mend what is
-    missing; exit code 1 when something is.
+    With MODEL, loads it and tests that activations are read and changed as meant. Says how to mend what is missing; exit code 1 when something is.
 
     \b
     Examples:
@@ -40,10 +27,9 @@ def doctor(
 
     found = machine_checks(_embedded)
     if model is not None:
-        from greenroom.subject import check_instrument, load
+        from greenroom.subject import check_instrument
 
-        subject = load(model, adapter=adapter, device=device, dtype=dtype, template=template)
-        found += [MachineCheck(check.name, check.ok, check.detail) for check in check_instrument(subject)]
+        found += [MachineCheck(check.name, check.ok, check.detail) for check in check_instrument(model.load())]
     if as_json:
         print_json([asdict(check) for check in found])
     else:

@@ -37,7 +37,7 @@ def personas(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the roles, traits, contexts or questions.
+    """List the roles, traits, contexts and questions of the library.
 
     Without one of these words: how many there are of each.
 

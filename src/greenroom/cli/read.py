@@ -30,13 +30,8 @@ def _verdict(given: str | None) -> str | None:
 
 
 def read(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILES…", help="Transcripts: files, folders, or - for standard input.", show_default=False
-        ),
-    ] = None,
-    reader: Annotated[str, typer.Option(help="The small model that reads.", metavar="MODEL")] = "smollm2",
+    files: options.Files = None,
+    reader: options.Reader = "smollm2",
     trait: Annotated[
         list[str] | None, typer.Option(help="Also read this trait of the library; may be repeated.", show_default=False)
     ] = None,
@@ -44,13 +39,7 @@ def read(
         Path | None,
         typer.Option(help="The model's own normal conversations (folder or file) to judge by.", show_default=False),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
-            show_default=False,
-        ),
-    ] = None,
+    format: options.Format = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for tables and report.html, new or to resume.", show_default=False),
@@ -72,7 +61,7 @@ def read(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Follow the character in anybody's transcripts, turn by turn.
+    """Follow the character through anybody's transcripts, turn by turn.
 
     A small model reads the conversations of any model and says where each assistant turn lies on the assistant axis, and
     whether the character held: steady, drifting, departed, returned, or uncalibrated (too short to be judged by itself).
@@ -93,8 +82,8 @@ def read(
         raise typer.BadParameter("no FILES given; name files or folders, - for standard input, or use --validate")
     from greenroom.errors import ConversationError
     from greenroom.reader.reader import load_reader
-    from greenroom.reader.reading import read_baseline
-    from greenroom.reader.transcripts import read_transcripts
+    from greenroom.reader.stream import read_baseline
+    from greenroom.reader.transcripts import Broken, read_transcripts
 
     transcripts = read_transcripts(files, format=format)  # a path that does not exist is told before a model is loaded
     normal = None if baseline is None else read_transcripts(baseline, format=format)
@@ -103,9 +92,9 @@ def read(
     verdicts: set[str] = set()
     rows: list[tuple[str, ...]] = []
     for record in _records(loaded, transcripts, limits, out, plain):
-        if "broken" in record:
-            place = record["source"] + (f":{record['line']}" if record["line"] is not None else "")
-            print(f"not read: {place}: {record['broken']}", file=sys.stderr)
+        broken = Broken.of(record)
+        if broken is not None:
+            print(f"not read: {broken}", file=sys.stderr)
             continue
         verdicts.add(record["verdict"])
         if as_json:
@@ -126,21 +115,18 @@ def _records(
     reader: Reader, transcripts: Iterator[Transcript | Broken], limits: Baseline | None, out: Path | None, plain: bool
 ) -> Iterator[dict[str, Any]]:
     """Every record's object in input order: as they come, or from the run folder when it is complete."""
-    from greenroom.reader.journal import entries
-    from greenroom.reader.reading import read_stream
-    from greenroom.reader.session import open_reading_run, record_of
+    from greenroom.reader.journal import records
+    from greenroom.reader.page import write_page
+    from greenroom.reader.read import read_into
+    from greenroom.reader.stream import read_stream
     from greenroom.runs.progress import terminal_progress
 
     if out is None:
-        yield from map(record_of, read_stream(reader, transcripts, limits))
+        yield from (one.as_dict() for one in read_stream(reader, transcripts, limits))
         return
-    from greenroom.reader.page import write_page
-
-    with open_reading_run(out, reader, limits, terminal_progress(plain=plain)) as session:
-        session.go(transcripts)
+    read_into(out, reader, transcripts, limits, terminal_progress(plain=plain))
     write_page(out)
-    for record in entries(out):
-        yield {key: value for key, value in record.items() if key not in ("digest", "messages")}
+    yield from records(out)
 
 
 def _print_line(record: dict[str, Any]) -> None:
@@ -173,10 +159,10 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 def _validate(reader: str, *, quick: bool, seed: int, out: Path | None, plain: bool, as_json: bool) -> None:
     from greenroom.cli.show import print_json
-    from greenroom.reader.validation import validate
+    from greenroom.reader.validation import validate_reader
     from greenroom.runs.progress import terminal_progress
 
-    result = validate(reader, quick=quick, seed=seed, out=out, progress=terminal_progress(plain=plain))
+    result = validate_reader(reader, quick=quick, seed=seed, out=out, progress=terminal_progress(plain=plain))
     if as_json:
         print_json(result.as_dict())
     else:

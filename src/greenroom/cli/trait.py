@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from greenroom.personas import Trait
 
 
+@options.on_model(inspect.Parameter.empty)
 def trait(
     model: options.Model,
     name: Annotated[
@@ -55,14 +57,10 @@ def trait(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Build it anew, even if one is stored.")] = False,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    template: options.Template = None,
-    adapter: options.Adapter = None,
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build or show a trait vector of a model, with how well it tells the trait's poles apart.
+    """Build a trait's direction, and test how well it tells the poles apart.
 
     The vector is stored for these weights, and known by its name wherever a direction is asked for.
 
@@ -78,7 +76,6 @@ def trait(
     from greenroom.directions.traits import trait_vector
     from greenroom.personas.describe import save_trait
     from greenroom.runs.progress import terminal_progress
-    from greenroom.subject import load
 
     if min(questions, tokens) < 2:
         raise typer.BadParameter(f"--questions and --tokens must be at least 2, got {questions} and {tokens}")
@@ -86,7 +83,7 @@ def trait(
     wanted = _wanted(name, describe, opposite, author, file)
     if save is not None:
         save_trait(wanted, save)
-    subject = load(model, adapter=adapter, device=device, dtype=dtype, template=template)
+    subject = model.load()
     progress = terminal_progress(plain=plain)
     progress.plan({"trait": wanted.name})
     progress.start("trait")

@@ -14,7 +14,7 @@ from greenroom.cli import options
 from greenroom.cli.show import print_json, print_rows
 
 if TYPE_CHECKING:
-    from greenroom.reader.posterior import Posterior
+    from greenroom.reader.posterior.posterior import Posterior
 
 
 T = TypeVar("T")
@@ -26,18 +26,16 @@ class By(StrEnum):
 
 
 def who(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILES…", help="Transcripts: files, folders, or - for standard input.", show_default=False
-        ),
-    ] = None,
+    files: options.Files = None,
     text: Annotated[str | None, typer.Option(help="Judge this reply instead of a file.", show_default=False)] = None,
     user: Annotated[
         str | None, typer.Option(help="With --text: the message that it answers.", show_default=False)
     ] = None,
     contexts: Annotated[
-        str, typer.Option(metavar="roles|all|FILE", help="Rival contexts; a YAML list of name, instruction, agentic.")
+        str,
+        typer.Option(
+            metavar="roles|all|FILE", help="Contexts that compete; a YAML list of name, instruction, agentic."
+        ),
     ] = "all",
     prior: Annotated[
         str, typer.Option(metavar="classes|flat|FILE", help="Prior: by class, equal, or YAML weights by name.")
@@ -53,14 +51,8 @@ def who(
         By | None, typer.Option(help="Also show the posterior after every sentence, or turn.", show_default=False)
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Contexts shown.")] = 5,
-    reader: Annotated[str, typer.Option(help="The small model that reads.", metavar="MODEL")] = "smollm2",
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="openai, sharegpt, assistant-axis, claude, chatgpt, inspect or text [default: each record's own].",
-            show_default=False,
-        ),
-    ] = None,
+    reader: options.Reader = "smollm2",
+    format: options.Format = None,
     own: Annotated[
         bool, typer.Option("--own", help="The reader itself wrote the text, so its calibration holds.")
     ] = False,
@@ -83,11 +75,12 @@ def who(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say which character wrote a reply: the default assistant, a role, or a text that nobody speaks.
+    """Say which character most likely wrote a reply.
 
-    The reader's own likelihood of the reply under each context gives P(context | text), and the gain in bits a token over
-    an empty system message. In a file the last assistant turn of each conversation is judged. --json prints one object a
-    line for each conversation, in input order; records that cannot be judged go to standard error.
+    The default assistant, a role, or a text that nobody speaks. The reader's own likelihood of the reply under each
+    context gives P(context | text), and the gain in bits per token over an empty system message. In a file the last
+    assistant turn of each conversation is judged. --json prints one object a line for each conversation, in input order;
+    records that cannot be judged go to standard error.
 
     \b
     Examples:
@@ -105,20 +98,16 @@ def who(
     if user is not None and text is None:
         raise typer.BadParameter("--user goes with --text; a file holds its own user messages")
     from greenroom.errors import ConversationError
-    from greenroom.reader.posterior import identify, question
-    from greenroom.reader.transcripts import Broken, Transcript, read_transcripts
+    from greenroom.reader.posterior.who import WhoRequest, as_transcript, posteriors
+    from greenroom.reader.transcripts import Broken, read_transcripts
 
-    if text is None:
-        transcripts: Any = read_transcripts(files or (), format=format)
-    else:
-        said: Any = [] if user is None else [{"role": "user", "content": user}]
-        transcripts = [Transcript("text", 0, [*said, {"role": "assistant", "content": text}])]
-    asked = question(
-        reader, contexts=contexts, prior=prior, turn=turn, history=history, by=None if by is None else by.value, own=own,
-        prune=not no_prune,
+    transcripts = read_transcripts(files or (), format=format) if text is None else [as_transcript(text, user)]
+    request = WhoRequest(
+        reader=reader, contexts=contexts, prior=prior, turn=turn, history=history, by=None if by is None else by.value,
+        own=own, prune=not no_prune,
     )  # fmt: skip
     judged = 0
-    for one in _awaited(identify(asked, transcripts), f"Reading under {len(asked.rivals)} contexts"):
+    for one in _awaited(posteriors(request, transcripts), f"Reading under {len(request.competing)} contexts"):
         if isinstance(one, Broken):
             print(f"not read: {one}", file=sys.stderr)
             continue
@@ -182,10 +171,10 @@ def _validate(
 ) -> None:  # fmt: skip
     if contexts not in ("roles", "all"):
         raise typer.BadParameter("--validate knows --contexts roles (31 of them) and all (the library)")
-    from greenroom.reader.posterior_validation import validate
+    from greenroom.reader.posterior.validation import validate_who
     from greenroom.runs.progress import terminal_progress
 
-    result = validate(
+    result = validate_who(
         reader, design="roles" if contexts == "roles" else "all", replies=replies, tokens=tokens,
         paraphrases=paraphrases, seed=seed, out=out, progress=terminal_progress(plain=plain),
     )  # fmt: skip

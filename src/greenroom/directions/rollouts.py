@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from greenroom.conversation import Conversation
-from greenroom.directions import cold
+from greenroom.directions.cold import cold_values
 from greenroom.directions.direction import Calibration
 from greenroom.personas import library
 from greenroom.subject import Capture, Reply, Subject
@@ -53,7 +53,7 @@ class Rollouts:
     def cold(self, subject: Subject, layers: Sequence[int], progress: Progress | None = None) -> Tensor:
         """(layer, reply, hidden) float32: the same replies read cold by the subject that made them."""
         asked = [prompt[-1]["content"] for prompt in self.prompts]
-        return cold.cold_values(subject, layers, asked, self.replies, progress)
+        return cold_values(subject, layers, asked, self.replies, progress)
 
 
 def readable_layers(subject: Subject) -> tuple[int, ...]:
@@ -108,13 +108,6 @@ def roll_out(
         [prompts[index] for index in kept], [replies[index] for index in kept], subject.block_ids(layers), values, kept,
         len(replies) - len(kept),
     )  # fmt: skip
-
-
-def cold_values(
-    subject: Subject, rollouts: Rollouts, layers: Sequence[int], progress: Progress | None = None
-) -> Tensor:
-    # reader/axis.py asks for it here until it is written anew; then it goes.
-    return rollouts.cold(subject, layers, progress)
 
 
 def default_token_projections(

@@ -111,10 +111,10 @@ class Validity:
 
     @property
     def reason(self) -> str:
-        """One plain sentence: what keeps the grade down, or that every check passed."""
+        """One plain sentence: what keeps the grade down, or that every check passed; of a single check its own."""
         if not self.checks:
             return reason("unchecked")
-        if self.grade == "A":
+        if self.grade == "A" and not (len(self.checks) == 1 and self.checks[0].reason):
             return reason("passed")
         return next(check.reason for check in self.checks if check.grade == self.grade)
 
@@ -365,10 +365,14 @@ def _graded(name: str, value: float, count: int, *, score: float | None = None, 
     if by_chance:
         return Check(name, value, "void", sentence(reason("chance", said=said)))
     earned: Grade = "A" if score >= cut.a - 1e-9 else "B" if score >= cut.b - 1e-9 else "C"
-    allowed: Grade = "A" if count >= CASES_FOR["A"] else "B" if count >= CASES_FOR["B"] else "C"
-    if GRADES.index(allowed) > GRADES.index(earned):
-        return Check(name, value, allowed, sentence(reason("few", said=said, n=count)))
+    if GRADES.index(allowed(count)) > GRADES.index(earned):
+        return Check(name, value, allowed(count), sentence(reason("few", said=said, n=count)))
     return Check(name, value, earned, sentence(said))
+
+
+def allowed(cases: int) -> Grade:
+    """The best grade that so many cases allow."""
+    return "A" if cases >= CASES_FOR["A"] else "B" if cases >= CASES_FOR["B"] else "C"
 
 
 def _unknown(name: str, grade: Grade = "void") -> Check:

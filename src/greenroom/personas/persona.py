@@ -24,7 +24,6 @@ from pydantic import (
 
 RoleKind = Literal["everyday", "professional", "fictional", "nonhuman", "ai", "archetype"]
 TraitKind = Literal["psychological", "surface"]
-Agentic = Literal["false", "partly", "true"]
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -53,6 +52,7 @@ def _word(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
+Agentic = Annotated[Literal["false", "partly", "true"], BeforeValidator(_word)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -140,7 +140,7 @@ class Context(Entry):
 
     name: Name
     kind: Name
-    agentic: Annotated[Agentic, BeforeValidator(_word)]
+    agentic: Agentic
     description: Text
     instruction: Annotated[Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
     generic: StrictBool = False

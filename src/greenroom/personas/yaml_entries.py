@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from difflib import get_close_matches
 from pathlib import Path
@@ -165,7 +166,8 @@ def _shown(value: Any) -> str:
 
 
 def _noun(shape: type[Entry]) -> str:
-    return shape.__name__.lower()
+    """What an entry is called: the last word of its class's name, so that an OwnContext is a context too."""
+    return re.findall("[A-Z][a-z]*", shape.__name__)[-1].lower()
 
 
 def _key(shape: type[Entry]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from greenroom.directions import Direction, assistant_axis, store, stored
-from greenroom.directions.axis import draft_axis
+from greenroom.directions.axis import READER_AXIS, draft_axis
 from greenroom.directions.axis_validation import validate_axis
 from greenroom.directions.cast import Cast, Performance, perform, usual_cast
 from greenroom.directions.direction import Calibration
@@ -22,7 +22,6 @@ from greenroom.directions.rollouts import (
     CALIBRATION_TOKENS,
     TEMPERATURE,
     TOP_P,
-    cold_values,
     instructed,
 )
 from greenroom.errors import DirectionError
@@ -30,7 +29,6 @@ from greenroom.personas import library
 from greenroom.subject import Reply, Subject
 from greenroom.subject.subject import Progress
 
-NAME = "reader_axis"
 # Lengths (tokens) at which mean and sd of cold default replies are kept beside those at the 64 of every calibration.
 LENGTHS = (16, 40, 64, 150)
 
@@ -38,7 +36,7 @@ LENGTHS = (16, 40, 64, 150)
 def reader_axis(subject: Subject, *, seed: int = 0, progress: Progress | None = None) -> Direction:
     """The axis by which `subject` reads others: shipped or stored if there is one for these weights, else built (some
     minutes) and stored."""
-    found = stored(subject, NAME)
+    found = stored(subject, READER_AXIS)
     if found is None:
         cast, layer = usual_cast(tokens=40), assistant_axis(subject, seed=seed, progress=progress).layer
         performance = perform(subject, cast, seed=seed, progress=progress)
@@ -63,9 +61,8 @@ def build_reader_axis(
     Cold AUCs differ little between blocks, so that the earliest within one standard error would be one that reads
     clearly worse than the best (SmolLM2: .84 at block 10, .89 at block 19). Raises DirectionError when the subject hardly ever reaches 64 tokens, so that nothing gives the scale.
     """
-    values = cold_values(subject, performance.rollouts, [layer], progress)
-    cold = Performance(performance.frame, values, (layer,), performance.rollouts)
-    chosen = replace(draft_axis(subject, cold, cast, validate_axis(cold, cast, seed=seed), seed=seed), name=NAME)
+    cold = performance.cold(subject, [layer], progress)
+    chosen = replace(draft_axis(subject, cold, cast, validate_axis(cold, cast, seed=seed), seed=seed), name=READER_AXIS)
     prompts, made = default_replies(subject, max(lengths), seed=seed, replies=replies, progress=progress)
     tokens = cold_tokens(subject, chosen, prompts, [reply.tokens for reply in made], progress)
     scale = [row[:CALIBRATION_TOKENS] for row in tokens if len(row) >= CALIBRATION_TOKENS]

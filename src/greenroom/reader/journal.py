@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from greenroom.errors import RunError
-from greenroom.reader.reading import Reading
+from greenroom.reader.stream import ConversationReading
 from greenroom.reader.transcripts import Broken, Transcript
 from greenroom.store import digest
 
 NAME = "readings.jsonl"
 
 
-def record_digest(one: Transcript | Broken | Reading) -> str:
+def record_digest(one: Transcript | Broken | ConversationReading) -> str:
     """What identifies a record of the input, as it is read or as it was."""
     if isinstance(one, Broken):
         return digest(one.source, str(one.line), one.reason)
@@ -58,13 +58,11 @@ class Journal:
                 )
         yield from source
 
-    def add(self, reading: Reading | Broken) -> None:
+    def add(self, reading: ConversationReading | Broken) -> None:
         """Appends one record; it is with the system when this returns, so killing the process loses nothing of it."""
-        if isinstance(reading, Broken):
-            kept: dict[str, Any] = {"broken": reading.reason, "source": reading.source, "line": reading.line}
-        else:
-            kept = {**reading.as_dict(), "messages": reading.messages}
-        line = json.dumps({"digest": record_digest(reading), **kept}, ensure_ascii=False, allow_nan=False)
+        said = {} if isinstance(reading, Broken) else {"messages": reading.messages}
+        entry = {"digest": record_digest(reading), **reading.as_dict(), **said}
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
         self.done += 1
@@ -78,8 +76,14 @@ class Journal:
         self._file.close()
 
 
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """The objects that `greenroom read --json` prints, from a run's journal."""
+    for entry in entries(folder):
+        yield {key: value for key, value in entry.items() if key not in ("digest", "messages")}
+
+
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records of a run's journal, one at a time."""
+    """The lines of a run's journal, one at a time: records with their digests and the messages that were read."""
     path = folder / NAME
     if not path.exists():
         return

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from greenroom.conversation import Message, MessageRole, checked
 from greenroom.reader.reader import Reader, TurnReading, load_reader
-from greenroom.reader.turns import WINDOW, Piece, Turn, encoded
+from greenroom.reader.turns import Piece, Turn, encoded
 from greenroom.reader.verdicts import Baseline, Judgement, judge
 from greenroom.subject import Subject
 from greenroom.subject.listening import Listener
 
 
 @dataclass(frozen=True)
-class Reading:
+class Observation:
     """What one message showed. turn: its reading, None for a message that is no assistant turn. topic: of the user's turn
     at hand. judgement: on the conversation so far; its 5 % of false alarms hold for one look at a conversation of that
     length, so whoever looks after every turn sees more of them."""
@@ -55,7 +55,7 @@ class Monitor:
         self._user: Tensor | None = None
         self._topic: str | None = None
 
-    def observe(self, message: Message) -> Reading:
+    def observe(self, message: Message) -> Observation:
         """Reads the next message. Raises ConversationError for what is no message."""
         message = checked([message])[0]
         turn = None
@@ -67,13 +67,13 @@ class Monitor:
             self.turns.append(turn)
             self._topic, self._answered = turn.topic, True
         values = [one.axis_sd for one in self.turns if one.axis_sd is not None]
-        return Reading(message["role"], turn, self._topic, judge(values, self.baseline))
+        return Observation(message["role"], turn, self._topic, judge(values, self.baseline))
 
     def _hear_user(self) -> None:
         """Reads the user's message at once, so that the reply finds it read."""
         text = self._reader.subject.chat.encode([{"role": "user", "content": "\n\n".join(self._asked)}], generate=True)
         self._user = self._topic = None
-        if len(text.tokens) >= self._window:
+        if len(text.tokens) >= self._reader.window:
             return
         captured = self._listener.hear(text.tokens, since=text.spans[0][0])
         nothing = (len(text.tokens), len(text.tokens))
@@ -83,12 +83,8 @@ class Monitor:
     def _read(self, turn: Turn) -> TurnReading:
         text = encoded(self._reader.subject.chat, turn)
         start, end = text.spans[1]
-        if end > self._window:
+        if end > self._reader.window:
             return self._reader.read([turn])[0]
         captured = self._listener.hear(text.tokens[:end], since=start)
         _, projected = self._reader.split(captured, 0, Piece(text.tokens[:end], (start, end)))
         return self._reader.reading(turn, text, projected, self._user)
-
-    @property
-    def _window(self) -> int:
-        return min(WINDOW, self._reader.subject.network.context)

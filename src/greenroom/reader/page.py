@@ -8,18 +8,18 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
 from greenroom.reader.journal import entries
+from greenroom.reader.transcripts import Broken
 from greenroom.reader.verdicts import VERDICTS
 from greenroom.report.format import number, tint
+from greenroom.report.page import environment, partial
 from greenroom.report.parts import palette
 from greenroom.runs.machine import version
 from greenroom.store import read_json, write_text
@@ -37,35 +37,32 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_page(folder: Path) -> Path:
     """Writes `folder`/report.html from the journal and summary in `folder`, and returns its path. Atomic."""
     summary = read_json(folder / "summary.json")
-    text = yaml.safe_load((TEMPLATES / "reading.yaml").read_text(encoding="utf-8"))
+    text = yaml.safe_load(_file("reading.yaml"))
     records, broken, mean = _light(folder)
     shown = _with_text(folder, records[:LINES])
     low, high = _range(shown)
     several = {source for source, n in Counter(record["source"] for record in shown).items() if n > 1}
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    page = environment.get_template("reading.html.j2").render(
-        text=text,
-        palette=palette()["colours"],
-        css=Markup(
-            (resources.files("greenroom.report") / "templates" / "report.css").read_text(encoding="utf-8")
-            + _file("reading.css")
-        ),
-        script=Markup(_file("reading.js")),
-        reader=summary["reader"],
-        version=version(),
-        title=text["title"].format(n=len(records), reader=summary["reader"]),
-        headline=_headline(summary, text),
-        tally=_tally(summary, mean, text),
-        zero=_height(0.0, low, high),
-        scale=text["scale"].format(low=number(low, 1), high=number(high, 1, signed=True)),
-        lines=[_line(record, low, high, text) | _name(record, several, text) for record in shown],
-        rows=[_row(record) for record in shown],
-        hidden=_hidden(len(records), len(shown), text),
-        broken=broken[:BROKEN],
-        more_broken=text["more_broken"].format(n=len(broken) - BROKEN) if len(broken) > BROKEN else "",
+    page = (
+        environment(TEMPLATES)
+        .get_template("reading.html.j2")
+        .render(
+            text=text,
+            palette=palette()["colours"],
+            css=partial("report.css") + Markup(_file("reading.css")),
+            script=Markup(_file("reading.js")),
+            reader=summary["reader"],
+            version=version(),
+            title=text["title"].format(n=len(records), reader=summary["reader"]),
+            headline=_headline(summary, text),
+            tally=_tally(summary, mean, text),
+            zero=_height(0.0, low, high),
+            scale=text["scale"].format(low=number(low, 1), high=number(high, 1, signed=True)),
+            lines=[_line(record, low, high, text) | _name(record, several, text) for record in shown],
+            rows=[_row(record) for record in shown],
+            hidden=_hidden(len(records), len(shown), text),
+            broken=broken[:BROKEN],
+            more_broken=text["more_broken"].format(n=len(broken) - BROKEN) if len(broken) > BROKEN else "",
+        )
     )
     write_text(folder / NAME, page)
     return folder / NAME
@@ -81,9 +78,9 @@ def _light(folder: Path) -> tuple[list[dict[str, Any]], list[str], float | None]
     broken: list[str] = []
     total = n = 0.0
     for place, record in enumerate(entries(folder)):
-        if "broken" in record:
-            at = "" if record["line"] is None else f":{record['line']}"
-            broken.append(f"{record['source']}{at}: {record['broken']}")
+        unread = Broken.of(record)
+        if unread is not None:
+            broken.append(str(unread))
             continue
         values = [turn["axis_sd"] for turn in record["turns"] if turn["axis_sd"] is not None]
         total, n = total + sum(values), n + len(values)

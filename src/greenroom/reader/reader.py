@@ -17,7 +17,7 @@ from greenroom.measures.intervals import Array
 from greenroom.reader.axis import reader_axis
 from greenroom.reader.sentences import Moved, moved
 from greenroom.reader.topics import Topics
-from greenroom.reader.turns import Piece, Turn, encoded, pieces, planned
+from greenroom.reader.turns import WINDOW, Piece, Turn, encoded, pieces, planned
 from greenroom.subject import Subject, opened
 from greenroom.subject.capture import Captured
 from greenroom.subject.chat import Encoded
@@ -87,34 +87,36 @@ class Reader:
         topics = () if self.topics is None else (self.topics.layer,)
         return tuple(sorted({direction.layer for direction in self.directions} | set(topics)))
 
-    def read(self, turns: Sequence[Turn], progress: Progress | None = None) -> list[TurnReading]:
+    @property
+    def window(self) -> int:
+        """The most tokens of one forward; a turn that is longer is read in pieces."""
+        return min(WINDOW, self.subject.network.context)
+
+    def read(self, turns: Sequence[Turn]) -> list[TurnReading]:
         """The readings of turns, in order; each is read by itself, so that they may come from anywhere. A turn that the
         reader's template cannot hold is not read: its values are None."""
         texts = [self._encoded(turn) for turn in turns]
-        window = min(1024, self.subject.network.context)
-        found = [
-            (index, piece) for index, text in enumerate(texts) if text for piece in pieces(text, window, window // 4)
-        ]
+        found = [(index, piece) for index, text in enumerate(texts) if text for piece in pieces(text, self.window)]
         tokens: list[list[tuple[int, Array]]] = [[] for _ in turns]
         asked: list[Tensor | None] = [None] * len(turns)
-        done = 0
         for call in planned([piece for _, piece in found], TOKENS_PER_CALL):
             part = [found[index][1] for index in call]
-            captured = self.subject.token_activations(
-                [piece.tokens for piece in part], [[piece.asked, piece.said] for piece in part], self.layers
-            )
+            captured = self._cold(part)
             for row, index in enumerate(call):
                 turn, piece = found[index]
                 user, said = self.split(captured, row, piece)
                 tokens[turn].append((index, said))
                 asked[turn] = user if user is not None else asked[turn]
-            done += len(call)
-            if progress is not None:
-                progress(done, len(found))
         return [
             self.reading(turn, text, _joined(of, len(self.directions)), user) if text else self._unread(turn)
             for turn, text, of, user in zip(turns, texts, tokens, asked, strict=True)
         ]
+
+    def _cold(self, part: Sequence[Piece]) -> Captured:
+        """Activations of pieces read cold, token by token: those of the user's text, and those of the reply."""
+        return self.subject.token_activations(
+            [piece.tokens for piece in part], [[piece.asked, piece.said] for piece in part], self.layers
+        )
 
     def _encoded(self, turn: Turn) -> Encoded | None:
         try:

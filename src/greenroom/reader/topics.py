@@ -5,7 +5,7 @@ The mean activation of the user's text comes for free with the forward that read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,9 +82,3 @@ def user_activations(subject: Subject, texts: Sequence[str], layer: int) -> Tens
     """(text, d_model): mean activation of each text as a user's message."""
     captured = subject.activations([[{"role": "user", "content": text}] for text in texts], [layer], "message")
     return captured.at(layer)
-
-
-def shares(topics: Sequence[str | None]) -> Mapping[str, float]:
-    """How much of a conversation is about what: topic → share of the turns that have one."""
-    there = [topic for topic in topics if topic is not None]
-    return {name: there.count(name) / len(there) for name in sorted(set(there), key=lambda name: -there.count(name))}

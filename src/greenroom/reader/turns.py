@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from greenroom.conversation import Conversation
 from greenroom.subject.chat import Chat, Encoded
 
-WINDOW, OVERLAP = 1024, 256
+WINDOW = 1024
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def encoded(chat: Chat, turn: Turn) -> Encoded:
     )
 
 
-def pieces(found: Encoded, window: int = WINDOW, overlap: int = OVERLAP) -> list[Piece]:
-    """The forwards that read a turn; one unless it is longer than `window` tokens."""
-    (_, (start, end)), tokens = found.spans, found.tokens
+def pieces(found: Encoded, window: int = WINDOW) -> list[Piece]:
+    """The forwards that read a turn; one unless it is longer than `window` tokens, of which a quarter then overlaps."""
+    (_, (start, end)), tokens, overlap = found.spans, found.tokens, window // 4
     # A long user message gives way: the reply's beginning is then read after the last of it.
     begin = 0 if end <= window or start + overlap <= window else start - overlap
     result: list[Piece] = []

@@ -6,7 +6,7 @@ the roles are those left out of it. Everything is read after the question alone,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ STAGES = {"replies": "Replies of every kind", "reading": "Reading them cold"}
 
 
 @dataclass(frozen=True)
-class Validation:
+class ReaderValidation:
     """measures: name → estimate with interval. `auc.<kind>.<length>` is of default replies against a kind, mean over
     questions; .5 is chance, and what `auc.style` should be. path: the run folder."""
 
@@ -51,25 +51,31 @@ class Validation:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Rows of text: measure, estimate, low, high, n."""
-        return [
-            (name, *("–" if value is None else f"{value:.3f}" for value in found[:3]), str(found.n))
-            for name, found in self.measures.items()
-        ]  # fmt: skip
+        return interval_rows(self.measures)
+
+
+def interval_rows(measures: Mapping[str, Interval]) -> list[tuple[str, ...]]:
+    """Measures with their intervals as rows of text: name, estimate, low, high, n."""
+    return [
+        (name, *("–" if value is None else f"{value:.3f}" for value in found[:3]), str(found.n))
+        for name, found in measures.items()
+    ]
 
 
 @cache
 def stimuli() -> dict[str, list[str]]:
-    return yaml.safe_load((Path(__file__).parent / "stimuli" / "validation.yaml").read_text(encoding="utf-8"))
+    """The texts of validation.yaml: `jailbreaks` and `styles`."""
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
-def validate(
+def validate_reader(
     reader: Reader | Subject | str = "smollm2",
     *,
     quick: bool = False,
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
-) -> Validation:
+) -> ReaderValidation:
     """Makes the labelled set, reads it, and reports AUCs by kind, length and domain, what fools the reader, and how often
     verdicts are right. Takes some minutes; the same call goes on where a killed one stopped."""
     loaded = load_reader(reader)
@@ -81,16 +87,18 @@ def validate(
         config={"quick": quick, "axis": loaded.axis.name, "lengths": list(LENGTHS)}, seed=seed, progress=shown,
     ) as run:  # fmt: skip
         if run.finished:
-            return Validation({name: Interval(**found) for name, found in run.results("reading").items()}, run.path)
+            return ReaderValidation(
+                {name: Interval(**found) for name, found in run.results("reading").items()}, run.path
+            )
         run.stage("replies", lambda: StageResult(tables={"replies": _make(loaded, quick, seed, run)}))
         run.stage("reading", lambda: _measure(loaded, run.table("replies"), seed))
         found = run.results("reading")
         run.finish({"reader": subject.name, "measures": found})
-    return Validation({name: Interval(**one) for name, one in found.items()}, run.path)
+    return ReaderValidation({name: Interval(**one) for name, one in found.items()}, run.path)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedReply:
     """One reply to be made: its kind, the question it answers, and the conversation that asks for it."""
 
     kind: str
@@ -99,7 +107,7 @@ class Asked:
     conversation: Conversation
 
 
-def design(reader: Reader, quick: bool) -> list[Asked]:
+def design(reader: Reader, quick: bool) -> list[PlannedReply]:
     """Who answers what. Questions that made the axis are left out, and of the roles only those left out of it are used."""
     used = set(reader.axis.recipe.get("questions", ()))
     topics: dict[str, list[Question]] = {}
@@ -110,11 +118,11 @@ def design(reader: Reader, quick: bool) -> list[Asked]:
     reserved = set(reader.axis.recipe.get("reserved", ()))
     roles: Sequence[Role] = [role for role in library.roles() if role.name in reserved] or library.roles()[::15]
     texts, defaults = stimuli(), library.default_instructions()
-    asked: list[Asked] = []
+    asked: list[PlannedReply] = []
     for number, question in enumerate(questions):
         for index in range(2 if quick else 4):
             asked.append(
-                Asked(
+                PlannedReply(
                     "default",
                     str(index),
                     question,
@@ -124,14 +132,14 @@ def design(reader: Reader, quick: bool) -> list[Asked]:
         for index in range(3 if quick else len(roles)):
             role = roles[(number + index) % len(roles)]
             text = role.instructions[number % len(role.instructions)]
-            asked.append(Asked("role", role.name, question, instructed(text, question.text)))
+            asked.append(PlannedReply("role", role.name, question, instructed(text, question.text)))
         for index in range(2 if quick else 3):
             which = (number + 2 * index) % len(texts["jailbreaks"])
             said = texts["jailbreaks"][which].format(question=question.text)
-            asked.append(Asked("jailbreak", str(which), question, instructed("", said)))
+            asked.append(PlannedReply("jailbreak", str(which), question, instructed("", said)))
             which = (number + 2 * index) % len(texts["styles"])
-            asked.append(Asked("style", str(which), question, instructed(texts["styles"][which], question.text)))
-            asked.append(Asked("steered", str(STRENGTH), question, instructed(defaults[index], question.text)))
+            asked.append(PlannedReply("style", str(which), question, instructed(texts["styles"][which], question.text)))
+            asked.append(PlannedReply("steered", str(STRENGTH), question, instructed(defaults[index], question.text)))
     return asked
 
 

@@ -26,6 +26,7 @@ NAMES = (
     "frontier",
     "costly_sacrifice",
     "self_concept",
+    "juggling",
     "prompt_drift",
     "sycophancy_loop",
     "drift",

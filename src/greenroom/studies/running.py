@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenroom.asking.types import Questions, Size, Talk, Talks
+from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
@@ -36,7 +37,7 @@ def measure(
     from greenroom.studies import study_named
 
     progress = progress or Progress()
-    who = _opened(model)
+    who = opened(model)
     studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
@@ -56,7 +57,7 @@ def measure(
         rows = [
             {"study": one.name, **found.row()}
             for one in studies
-            for found in _concluded(one, Found(run, one.name, sizes[one.name], seed, sizes))
+            for found in concluded(one, Found(run, one.name, sizes[one.name], seed, sizes))
         ]
         for name in job.kept:
             if name not in stages:
@@ -83,7 +84,7 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
 
     run = RunResults.of(folder)
     shown = studies_of(run)
-    chapters = {results.name: _chapters(results) for results in shown}
+    chapters = {results.name: chapters_of(results) for results in shown}
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
@@ -101,7 +102,8 @@ def studies_of(run: RunResults) -> list[Results]:
     return [found for name in NAMES if (found := run.study(name)) is not None]
 
 
-def _chapters(results: Results) -> list[Chapter]:
+def chapters_of(results: Results) -> list[Chapter]:
+    """The chapters of a study's results; of results kept from another run, with a note that says so."""
     from greenroom.report.default_chapter import default_chapter
     from greenroom.report.parts import words
     from greenroom.store import read_json
@@ -143,7 +145,7 @@ def _summarised(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _concluded(study: Study, found: Found) -> list[Measure]:
+def concluded(study: Study, found: Found) -> list[Measure]:
     """The study's measures. Its primary is the one that it names, in the first paradigm that is not void."""
     measures = study.conclude(found)
     named = [one for one in measures if one.name == study.primary and one.part == ""]
@@ -261,17 +263,24 @@ def _words_of(study: str) -> str:
     return resources.files("greenroom.studies").joinpath(study, "words.yaml").read_text(encoding="utf-8")
 
 
-def _opened(model: str | Subject | Model) -> Subject | Model:
+def opened(model: str | Subject | Model, **how: Any) -> Subject | Model:
+    """The model of that name: hosted, by Inspect's name for it, or else local; how: as `greenroom.load` takes it.
+
+    A model that is open already is returned as it is. GreenroomError for settings that a hosted model has not.
+    """
     if not isinstance(model, str):
         return model
-    from greenroom.asking.inspect import hosted_model
+    from greenroom.asking.inspect import PROVIDER, hosted_model
 
     hosted = hosted_model(model)
-    if hosted is not None:
-        return hosted
-    from greenroom.subject import opened
+    if hosted is None:
+        from greenroom.subject import load
 
-    return opened(model)
+        return load(model.removeprefix(PROVIDER), **how)
+    for name, value in how.items():
+        if value not in (None, "auto"):
+            raise GreenroomError(f"--{name} is for a local model, and {model} is hosted; leave it out")
+    return hosted
 
 
 def _name(model: Any) -> str:

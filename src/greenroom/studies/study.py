@@ -102,13 +102,31 @@ class Work(Found):
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a part asks of a model: calls (replies, or prompts that are scored), and the tokens read and written."""
+
+    calls: int
+    prompt_tokens: int
+    reply_tokens: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.calls + other.calls, self.prompt_tokens + other.prompt_tokens, self.reply_tokens + other.reply_tokens
+        )
+
+
+@dataclass(frozen=True)
 class Stage:
-    """A part that computes on what is at hand, and is stored when it is finished. title: as shown beside its bar."""
+    """A part that computes on what is at hand, and is stored when it is finished.
+
+    title: as shown beside its bar. cost: of a size, for `greenroom eval --plan` (None: unknown, and said so).
+    """
 
     name: str
     title: str
     compute: Callable[[Work], StageResult]
     needs: Needs = "activations"
+    cost: Callable[[Any], Cost] | None = None
 
 
 Part = Questions | Talks | Stage

@@ -23,7 +23,7 @@ STDIN = "-"
 # Files that are looked at in a folder; a file named by itself may be called anything.
 SUFFIXES = {".json", ".jsonl", ".ndjson", ".eval", ".txt", ".zip"}
 
-__all__ = ["FORMATS", "Broken", "Transcript", "read_transcripts", "transcript_files"]
+__all__ = ["FORMATS", "Broken", "Transcript", "read_transcripts"]
 
 
 def read_transcripts(
@@ -36,10 +36,10 @@ def read_transcripts(
     """
     if format is not None and format not in FORMATS:
         raise ConversationError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
-    return _read(transcript_files(paths), format)
+    return _read(_files(paths), format)
 
 
-def transcript_files(paths: str | Path | Iterable[str | Path]) -> list[str]:
+def _files(paths: str | Path | Iterable[str | Path]) -> list[str]:
     """The files that paths name, folders opened; "-" stays. Raises ConversationError for one that does not exist."""
     found: list[str] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:

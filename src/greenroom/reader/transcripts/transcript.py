@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from greenroom.conversation import Conversation, Message, MessageRole
 
@@ -40,6 +42,15 @@ class Broken:
     source: str
     line: int | None
     reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that stands for it in `readings.jsonl`."""
+        return {"broken": self.reason, "source": self.source, "line": self.line}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Broken | None:
+        """What `as_dict` was made of; None for the record of a conversation."""
+        return cls(record["source"], record["line"], record["broken"]) if "broken" in record else None
 
     def __str__(self) -> str:
         return f"{self.source}{'' if self.line is None else f':{self.line}'}: {self.reason}"

@@ -1,4 +1,4 @@
-"""The chapters read from answers: costly sacrifice and self-concept, a panel for each paradigm.
+"""The chapter of costly sacrifice: adherence by stake, a panel for each paradigm.
 
 The first paradigm that is not void leads; a void one is hatched and gives its reason, never a number.
 """
@@ -9,14 +9,18 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.measures.intervals import bootstrap_mean
-from greenroom.report.format import interval, kind_of, number, table_of
-from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Row, Rows, chapter, words
-from greenroom.studies.persona_map import plots
+from greenroom.asking.readings import readings
+from greenroom.measures import PARADIGM_ORDER
+from greenroom.report.charts import CLEAR, INK, QUIET, Spec, band, end_notes, layout, level, line, note, points
+from greenroom.report.format import interval, number, said
+from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, chapter, words
+from greenroom.report.tables import missing, named, table_of
+from greenroom.studies.costly_sacrifice import STAKES
+from greenroom.studies.costly_sacrifice.findings import adhering, fitted
 
-CURVE = {
+TABLE = {
     "paradigm": None,
-    "observed": None,
+    "arm": None,
     "stake": 0,
     "adherence": 2,
     "low": 2,
@@ -27,162 +31,120 @@ CURVE = {
 }
 
 
-def sacrifice(results: Results) -> Chapter | None:
-    """Adherence by stake, a panel for each paradigm; the leading one carries the breaking point."""
-    frame, text, summary = results.table("sacrifice_curve"), words()["chapters"]["sacrifice"], results.summary
-    if frame is None:
-        return None
-    graded: dict[str, Any] = summary.get("sacrifice") or {}
-    present = frame["paradigm"].unique(maintain_order=True).to_list()
-    order = [name for name in graded if name in present] + [name for name in present if name not in graded]
-    grades = {name: (graded.get(name) or {}).get("grade") for name in order}
-    leading = next((name for name in order if grades[name] != VOID), None)
-    order.sort(key=lambda name: (name != leading, grades[name] == VOID))  # a stable sort: the rest keep their order
-    at = summary.get("breaking_point")
-    breaking = None if at is None else (at, summary.get("breaking_point_low"), summary.get("breaking_point_high"))
-    panels = []
-    for name in order:
-        one, void, said = graded.get(name) or {}, grades[name] == VOID, kind_of("paradigm", name)
-        part = frame.filter(pl.col("paradigm") == name)
-        reason = str(one.get("reason") or words()["grades"][VOID])
-        note = ""
-        if not void and one.get("slope") is not None:
-            note = text["note"].format(
-                slope=number(one["slope"], signed=True), **interval(one.get("slope_low"), one.get("slope_high"))
-            )
-            if one.get("observed_gap") is not None:
-                bounds = interval(one.get("observed_gap_low"), one.get("observed_gap_high"))
-                note += "; " + text["gap"].format(gap=number(one["observed_gap"], signed=True), **bounds)
-            if name == leading and breaking is not None:
-                note += "; " + text["breaking"].format(at=number(at), **interval(*breaking[1:]))
-        alt = text["alt_void"].format(paradigm=said, reason=reason) if void else _dose_alt(part, said, note)
-        spec = plots.dose(part, void=void, breaking=breaking if name == leading else None)
-        panels.append(
-            Panel(
-                f"dose-{name}".replace("_", "-"),
-                alt,
-                spec,
-                title=said,
-                grade=grades[name],
-                note=note,
-                void=reason if void else None,
-                headline=name == leading,
-            )
-        )
-    table = frame.with_columns(
-        pl.col("paradigm").replace_strict(grades, default=None, return_dtype=pl.String).alias("grade")
+def chapters(results: Results) -> list[Chapter]:
+    text = results.words["chapters"]["main"]
+    keys = ["arm", "stake", "paradigm"]
+    fit = results.series("fit", "arm", "stake").select(*keys, fit="estimate")
+    curve = results.series("by_stake", "arm", "stake").join(fit, on=keys, maintain_order="left")
+    curve = curve.rename({"estimate": "adherence"})
+    slopes = {row["paradigm"]: row for row in results.measures.filter(pl.col("name") == "slope").to_dicts()}
+    breaking = results.measures.filter(pl.col("name") == "breaking_point").row(0, named=True)
+    leading = breaking["paradigm"]
+    # A stable sort: the rest keep their order.
+    order = sorted(slopes, key=lambda name: (name != leading, slopes[name]["grade"] == VOID))
+    answers = results.table("answers")
+    assert answers is not None
+    read = readings(answers)
+    asked_by = named("paradigm", leading) if leading else ""
+    sentences, notes = (
+        results.words["sentences"],
+        [missing(pl.concat([adhering(read, name) for name in PARADIGM_ORDER]))],
     )
-    exhibit = Exhibit(text["caption"], panels=tuple(panels), kind="multiples", table=table_of(table, CURVE))
-    notes = [_missing(results.table("sacrifice"), "adherence", text)]
-    if at is None and summary.get("breaking_point_reason"):
-        notes.insert(0, text["no_breaking"].format(reason=summary["breaking_point_reason"]))
-    return chapter(
-        "sacrifice",
-        results.said("sacrifice") or text["finding"],
-        exhibit,
-        notes=notes,
-        grade=grades.get(leading or "", VOID),
-    )
+    finding = sentences["void"]
+    if leading and breaking["estimate"] is not None:
+        finding = said(sentences["break"], at=breaking["estimate"], paradigm=asked_by)
+    elif leading:
+        reason = fitted(read, leading).reason or ""
+        finding = said(sentences["no_break"], paradigm=asked_by, reason=reason)
+        notes.insert(0, said(text["no_breaking"], reason=reason))
+    letter = slopes["letter"]
+    lines = (said(sentences["letter_void"], reason=letter["reason"]),) if letter["grade"] == VOID else ()
+    panels = tuple(_panel(results, name, curve, slopes[name], breaking, text) for name in order)
+    exhibit = Exhibit(text["caption"], panels=panels, kind="multiples", table=table_of(curve, TABLE, results))
+    grade = slopes[leading]["grade"] if leading else VOID
+    return [chapter(results, "main", finding, exhibit, notes=notes, grade=grade, lines=lines)]
 
 
-def self_concept(results: Results) -> Chapter | None:
-    """Which boundary it identifies with (The Artificial Self, arXiv 2603.11353), a panel for each paradigm."""
-    graded, text = results.summary.get("self_concept") or {}, words()["chapters"]["self_concept"]
-    frame = results.table("self_concept")
-    if not graded or frame is None:
-        return None
-    leading = next((name for name in graded if graded[name].get("grade") != VOID), None)
-    panels, stored = [], []
-    for paradigm, one in sorted(graded.items(), key=lambda item: (item[0] != leading, item[1].get("grade") == VOID)):
-        said, void = kind_of("paradigm", paradigm), one.get("grade") == VOID
-        probabilities: dict[str, float | None] = one.get("probabilities") or {}
-        items = frame.filter(pl.col("paradigm") == paradigm)
-        boundaries = list(probabilities) or items["boundary"].unique(maintain_order=True).to_list()
-        headline = results.summary.get("self_concept_headline") if paradigm == leading else None
-        rows = []
-        for boundary in boundaries:
-            answers = items.filter(pl.col("boundary") == boundary).drop_nulls("probability")
-            span = bootstrap_mean(answers["probability"].to_list(), answers["item"].to_list())
-            value, label = probabilities.get(boundary, span.estimate), kind_of("boundary", boundary)
-            stored.append(
-                {
-                    "paradigm": paradigm,
-                    "boundary": boundary,
-                    "probability": value,
-                    "low": span.low,
-                    "high": span.high,
-                    "n": answers.height,
-                    "grade": one.get("grade"),
-                }
-            )
-            if void or value is None:
-                rows.append(Row(label, void=""))
-                continue
-            low, high = interval(span.low, span.high).values()
-            rows.append(
-                Row(
-                    label,
-                    start=0.0,
-                    end=100 * value,
-                    dot=100 * value,
-                    mark=100 / len(boundaries),
-                    strong=boundary == headline,
-                    low=None if span.low is None else 100 * span.low,
-                    high=None if span.high is None else 100 * span.high,
-                    value=f"{number(value)} ({low} to {high})",
-                )
-            )
-        reason = str(one.get("reason") or words()["grades"][VOID])
-        listed = ", ".join(f"{row.label} {row.value}" for row in rows)
-        alt = (text["alt_void"] if void else text["alt"]).format(paradigm=said, list=listed, reason=reason)
-        ticks = () if void else ((0.0, "0"), (50.0, "0.5"), (100.0, "1"))
-        panels.append(
-            Rows(
-                f"self-{paradigm}".replace("_", "-"),
-                alt,
-                tuple(rows),
-                ticks,
-                title=said,
-                grade=one.get("grade"),
-                void=reason if void else None,
-            )
-        )
-    columns = {"paradigm": None, "boundary": None, "probability": 2, "low": 2, "high": 2, "n": 0, "grade": None}
-    exhibit = Exhibit(
-        text["caption"],
-        rows=tuple(panels),
-        table=table_of(pl.DataFrame(stored, infer_schema_length=None), columns),
-        kind="rows",
-    )
-    grade = graded[leading].get("grade") if leading else VOID
-    # A row is a boundary of an answer; a rating is about one boundary, any other answer about all of them.
-    answers = frame.filter((pl.col("paradigm") == "rating") | (pl.col("boundary") == pl.col("boundary").first()))
-    notes = [_missing(answers, "probability", text)]
-    return chapter("self_concept", results.said("self_concept") or text["finding"], exhibit, notes=notes, grade=grade)
+def _panel(
+    results: Results,
+    name: str,
+    curve: pl.DataFrame,
+    slope: dict[str, Any],
+    breaking: dict[str, Any],
+    text: dict[str, Any],
+) -> Panel:
+    part, void, asked_by = curve.filter(pl.col("paradigm") == name), slope["grade"] == VOID, named("paradigm", name)
+    leads = name == breaking["paradigm"]
+    notes = []
+    if not void and slope["estimate"] is not None:
+        bounds = interval(slope["low"], slope["high"])
+        notes.append(text["slope"].format(slope=number(slope["estimate"], signed=True), **bounds))
+        if (gap := results.measure("observed_gap", name)) is not None:
+            bounds = interval(gap["low"], gap["high"])
+            notes.append(text["gap"].format(gap=number(gap["estimate"], signed=True), **bounds))
+        if leads and breaking["estimate"] is not None:
+            bounds = interval(breaking["low"], breaking["high"])
+            notes.append(text["breaking"].format(at=number(breaking["estimate"]), **bounds))
+    if void:
+        alt = text["alt_void"].format(paradigm=asked_by, reason=slope["reason"])
+    else:
+        seen = part.filter(pl.col("arm") == "observed").sort("stake").drop_nulls("adherence")
+        ends = (seen if seen.height else part.sort("stake"))[[0, -1]].to_dicts()
+        alt = text["alt" if seen.height else "alt_unobserved"].format(
+            paradigm=asked_by, first=number(ends[0]["adherence"]), low_stake=ends[0]["stake"],
+            last=number(ends[1]["adherence"]), high_stake=ends[1]["stake"], note="; ".join(notes),
+        )  # fmt: skip
+    return Panel(
+        id=f"dose-{name}".replace("_", "-"), alt=alt, spec=_dose(part, void, breaking if leads else {}, text),
+        title=asked_by, grade=slope["grade"], note="; ".join(notes), void=slope["reason"] if void else None, headline=leads,
+    )  # fmt: skip
 
 
-def _dose_alt(part: pl.DataFrame, paradigm: str, note: str) -> str:
-    seen = (
-        part.filter(pl.col("observed")).sort("stake").drop_nulls("adherence").to_dicts()
-        or part.sort("stake").to_dicts()
-    )
-    first, last = seen[0], seen[-1]
-    return words()["chapters"]["sacrifice"]["alt"].format(
-        paradigm=paradigm,
-        first=number(first["adherence"]),
-        low_stake=first["stake"],
-        last=number(last["adherence"]),
-        high_stake=last["stake"],
-        note=note,
-    )
-
-
-def _missing(items: pl.DataFrame | None, column: str, text: dict[str, Any]) -> str:
-    """How many answers could not be read, and why; every mean stands beside this count."""
-    if items is None or "missing" not in items.columns:
-        return ""
-    reasons = items.filter(pl.col(column).is_null())["missing"].fill_null("unknown").value_counts(sort=True)
-    if reasons.is_empty():
-        return text["none_missing"].format(n=f"{items.height:,}")
-    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.iter_rows())
-    return text["missing"].format(missing=reasons["count"].sum(), n=f"{items.height:,}", reasons=listed)
+def _dose(part: pl.DataFrame, void: bool, breaking: dict[str, Any], text: dict[str, Any]) -> Spec:
+    """Adherence by stake, observed (filled) and unobserved (open), with the fit; hatched when void."""
+    top = float(STAKES - 1)
+    traces, notes, shapes = list[Spec](), list[Spec](), [level(0.5, dash="dot")]
+    if void:
+        hatch = {"shape": "/", "fgcolor": "var(--hatch)", "bgcolor": CLEAR, "size": 9, "solidity": 0.16}
+        traces.append({**band([0, top], [0, 0], [1, 1], CLEAR), "fillpattern": hatch})
+        label = {"font": {"size": 26, "color": QUIET}, "bgcolor": "var(--paper)", "borderpad": 5}
+        notes.append(note(top / 2, 0.5, words()["page"]["void"].upper(), anchor="center") | label)
+    elif (at := breaking.get("estimate")) is not None:
+        low, high = (end if bound is None else bound for bound, end in ((breaking["low"], 0), (breaking["high"], top)))
+        box = {"y0": 0, "y1": 1, "line": {"width": 0}, "fillcolor": "var(--band-faint)", "layer": "below"}
+        shapes.append({"type": "rect", "x0": low, "x1": high, **box})
+        shapes.append({"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": {"color": INK, "width": 1.5}})
+        side = ("left", 5) if at < top / 2 else ("right", -5)
+        notes.append(note(at, 0.03, text["breaking_label"], anchor=side[0], x_shift=side[1]))
+    ends: list[tuple[float, str]] = []
+    for arm, offset, dash in (("observed", -0.04, "solid"), ("unobserved", 0.04, "dash")):
+        own = part.filter(pl.col("arm") == arm).sort("stake").drop_nulls("adherence")
+        if own.is_empty():
+            continue
+        x, y = [stake + offset for stake in own["stake"]], own["adherence"].to_list()
+        curved = own["fit"].null_count() == 0
+        along = own["fit"].to_list() if curved else y
+        drawn = line(x, along, color=INK, width=2, dash=dash)
+        drawn["line"] |= {"shape": "spline" if curved else "linear", "smoothing": 0.8}
+        hover = f"<b>{text[arm]}</b>, %{{y:.2f}} (%{{customdata[0]}} – %{{customdata[1]}}), n %{{customdata[2]}}<extra></extra>"
+        custom = [[number(row["low"]), number(row["high"]), row["n"]] for row in own.iter_rows(named=True)]
+        bounds = own["low"].to_list(), own["high"].to_list()
+        traces += [drawn, points(x, y, *bounds, filled=arm == "observed", hover=hover, custom=custom)]
+        ends.append((along[-1], text[arm]))
+    axis = {
+        "zeroline": False,
+        "title": {"text": text["x"]},
+        "range": [-0.25, top + 0.15],
+        "dtick": 1,
+        "showgrid": False,
+    }
+    upright = {
+        "title": {"text": text["y"]},
+        "range": [-0.03, 1.03],
+        "tickvals": [0, 0.25, 0.5, 0.75, 1],
+        "zeroline": False,
+    }
+    margin = {"l": 48, "r": 24 if void else 90, "t": 8, "b": 38}
+    notes += end_notes(top, ends, 200, x_shift=12)
+    upright["ticktext"] = ["0", "", "0.5", "", "1"]
+    return {"data": traces, "layout": layout(x=axis, y=upright, notes=notes, shapes=shapes, margin=margin)}

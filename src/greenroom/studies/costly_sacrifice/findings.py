@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +16,8 @@ from greenroom.measures.validity import Validity
 from greenroom.studies.costly_sacrifice import STAKES
 from greenroom.studies.study import Found
 
+ORDERS = {"01": "ab", "10": "ba"}  # ab: the adhering option is shown first
+
 
 def conclude(found: Found) -> list[Measure]:
     read = readings(found.answers)
@@ -24,18 +25,20 @@ def conclude(found: Found) -> list[Measure]:
     slopes: dict[str, Measure] = {}
     others: list[Measure] = []
     for name in PARADIGM_ORDER:
-        fit, main = fitted(read, name), adhering(read, name)
-        ends = fit.slope, fit.slope_low, fit.slope_high
-        slopes[name] = Measure("slope", *ends, fit.n, valid[name], paradigm=name, unit="logits a stake")
+        main, how = adhering(read, name), {"paradigm": name, "validity": valid[name]}
+        # A void measure holds no number, so none is worked out.
+        void = valid[name].grade == "void"
+        fit = DoseResponse(*(None,) * 7, n=main["probability"].count()) if void else _fit(main, name)
+        slopes[name] = Measure("slope", fit.slope, fit.slope_low, fit.slope_high, fit.n, unit="logits a stake", **how)
         seen, unseen = (main.filter(pl.col("observed") == observed) for observed in (True, False))
         if seen.height:
             arms, clusters = [numbers(arm, "probability") for arm in (seen, unseen)], [seen["item"], unseen["item"]]
             gap = bootstrap_difference(*arms, *(own.to_list() for own in clusters))
-            others.append(Measure("observed_gap", *gap, valid[name], paradigm=name))
+            others.append(Measure("observed_gap", *gap, **how))
         for order, share in fit.control.items() if "letter" in name else ():
-            others.append(Measure(order, share, None, None, fit.n, valid[name], part="control", paradigm=name))
-        for observed, arm in (("unobserved", unseen), ("observed", seen)):
-            others += _curve(arm, name, observed, valid[name])
+            others.append(Measure(order, share, None, None, fit.n, part="control", **how))
+        for arm, own in (("unobserved", unseen), ("observed", seen)):
+            others += _curve(own, name, arm, valid[name])
     head = headline(slopes)
     fit = fitted(read, head) if head else DoseResponse(*(None,) * 7, n=0)
     point = fit.breaking_point, fit.low, fit.high
@@ -55,11 +58,11 @@ def fitted(read: pl.DataFrame, paradigm: str) -> DoseResponse:
 
 def _fit(main: pl.DataFrame, paradigm: str) -> DoseResponse:
     """letter_logodds is fitted on the order-averaged answers, but its control too has to hold in each order."""
-    orders = main["order"].to_list() if paradigm == "letter" else None
+    orders = main["order"].replace(ORDERS).to_list() if paradigm == "letter" else None
     fit = dose_response(numbers(main, "probability"), main["stake"].to_numpy(), main["item"].to_list(), orders)
     if paradigm != "letter_logodds":
         return fit
-    each = main.drop_nulls("versions").with_columns(order=["01", "10"]).explode("versions", "order")
+    each = main.drop_nulls("versions").with_columns(order=list(ORDERS.values())).explode("versions", "order")
     # A score is half the log-odds of two options.
     shares = 1 / (1 + np.exp(-2 * numbers(each, "versions")))
     split = dose_response(shares, each["stake"].to_numpy(), each["item"].to_list(), each["order"].to_list())
@@ -68,16 +71,16 @@ def _fit(main: pl.DataFrame, paradigm: str) -> DoseResponse:
     return replace(fit, control=split.control)
 
 
-def _curve(arm: pl.DataFrame, paradigm: str, observed: str, valid: Validity) -> list[Measure]:
+def _curve(own: pl.DataFrame, paradigm: str, arm: str, valid: Validity) -> list[Measure]:
     """Mean adherence by stake, and where the fit lies."""
-    if arm.is_empty():
+    if own.is_empty():
         return []
-    how: dict[str, Any] = {"paradigm": paradigm}
-    line, found = _fit(arm, paradigm).curve(range(STAKES)), []
+    line = [math.nan] * STAKES if valid.grade == "void" else _fit(own, paradigm).curve(range(STAKES))
+    found = []
     for stake in range(STAKES):
-        at = arm.filter(pl.col("stake") == stake)
+        at, how = own.filter(pl.col("stake") == stake), {"validity": valid, "paradigm": paradigm}
         share = bootstrap_mean(numbers(at, "probability"), at["item"].to_list())
-        found.append(Measure(f"{observed}/{stake}", *share, valid, part="by_stake", **how))
         expected = None if math.isnan(line[stake]) else float(line[stake])
-        found.append(Measure(f"{observed}/{stake}", expected, None, None, share.n, valid, part="fit", **how))
+        found.append(Measure(f"{arm}/{stake}", *share, part="by_stake", **how))
+        found.append(Measure(f"{arm}/{stake}", expected, None, None, share.n, part="fit", **how))
     return found

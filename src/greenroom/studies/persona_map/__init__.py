@@ -6,6 +6,8 @@ it was not made from. Not shown: why the character lies there, or that the axis 
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from greenroom.asking.types import Size
 from greenroom.studies.study import Stage, Study, later
 
@@ -13,13 +15,12 @@ STAGES = "greenroom.studies.persona_map.stages"
 
 
 class Cast(Size):
-    """every_role: every n-th role of the library; questions: how many (default all); tokens: the most a reply may have;
-    calibration_replies: default replies that give the axis its scale."""
+    """Who answers, and how much."""
 
-    every_role: int = 1
-    questions: int | None = None
-    tokens: int = 24
-    calibration_replies: int = 200
+    every_role: int = Field(1, ge=1, description="Every n-th role of the library.")
+    questions: int | None = Field(None, ge=2, description="Questions that each character answers; all if not given.")
+    tokens: int = Field(24, ge=2, description="Tokens a reply may have.")
+    calibration_replies: int = Field(200, ge=8, description="Default replies that give the axis its scale.")
 
 
 STUDY = Study(

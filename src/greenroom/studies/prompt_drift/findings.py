@@ -11,7 +11,7 @@ import polars as pl
 from greenroom.measures import validity
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean
 from greenroom.measures.repetition import own_words
-from greenroom.measures.validity import Check, Grade, Measure, Validity, assess
+from greenroom.measures.validity import Check, Measure, Validity, assess
 from greenroom.measures.within import within_slope
 from greenroom.measures.wording import sentence
 from greenroom.studies import about
@@ -154,8 +154,7 @@ def _followed(difference: Interval) -> Check:
         return Check("followed", None, "void", sentence(reasons["unasked"]))
     if difference.low is None or difference.low <= 0:
         return Check("followed", value, "void", sentence(reasons["unfollowed"].format(value=value, n=difference.n)))
-    cases = validity.CASES_FOR
-    grade: Grade = "A" if difference.n >= cases["A"] else "B" if difference.n >= cases["B"] else "C"
+    grade = validity.allowed(difference.n)
     return Check("followed", value, grade, sentence(reasons["followed"].format(value=value, n=difference.n)))
 
 

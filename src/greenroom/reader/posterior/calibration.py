@@ -16,7 +16,7 @@ import numpy as np
 from scipy import optimize, special
 
 from greenroom.measures.intervals import Array
-from greenroom.reader.posterior_contexts import Candidate
+from greenroom.personas import Context
 from greenroom.store import digest, read_json, write_json
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -29,7 +29,7 @@ class Calibration:
     """Temperatures by length, tokens; between lengths interpolated in log length, outside the nearest one.
 
     errors: expected calibration error at each length on replies that the fit did not see, None where not measured.
-    replies: how many it was measured on. rivals: the contexts and prior that it was measured with (`scope`): the
+    replies: how many it was measured on. scope: the contexts and prior that it was measured with (`scope_of`): the
     temperatures serve others as the best guess, but nothing says that their probabilities hold.
     """
 
@@ -37,14 +37,14 @@ class Calibration:
     temperatures: tuple[float, ...] = (1.0,)
     errors: tuple[float | None, ...] = (None,)
     replies: int = 0
-    rivals: str = ""
+    scope: str = ""
 
     def temperature(self, tokens: int) -> float:
         return float(np.exp(np.interp(np.log(max(tokens, 1)), np.log(self.lengths), np.log(self.temperatures))))
 
-    def holds(self, rivals: Sequence[Candidate], prior: Array) -> bool:
+    def holds(self, contexts: Sequence[Context], prior: Array) -> bool:
         """Whether it was measured on enough replies, and with these contexts and this prior."""
-        return self.replies >= ENOUGH and self.rivals == scope(rivals, prior)
+        return self.replies >= ENOUGH and self.scope == scope_of(contexts, prior)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -52,7 +52,7 @@ class Calibration:
             "temperatures": [round(one, 4) for one in self.temperatures],
             "errors": [None if one is None else round(one, 4) for one in self.errors],
             "replies": self.replies,
-            "rivals": self.rivals,
+            "scope": self.scope,
         }
 
     def save(self, fingerprint: str) -> Path:
@@ -69,14 +69,14 @@ def calibration_of(fingerprint: str) -> Calibration:
         return Calibration()
     kept = read_json(path)
     return Calibration(
-        tuple(kept["lengths"]), tuple(kept["temperatures"]), tuple(kept["errors"]), int(kept["replies"]), kept["rivals"]
+        tuple(kept["lengths"]), tuple(kept["temperatures"]), tuple(kept["errors"]), int(kept["replies"]), kept["scope"]
     )
 
 
-def scope(rivals: Sequence[Candidate], prior: Array) -> str:
+def scope_of(contexts: Sequence[Context], prior: Array) -> str:
     """Names contexts with their system messages, and their prior; the order does not count."""
-    told = zip(rivals, np.asarray(prior, float).tolist(), strict=True)
-    return digest(*sorted(repr((one.name, tuple(one.instructions), f"{share:.6f}")) for one, share in told))
+    told = zip(contexts, np.asarray(prior, float).tolist(), strict=True)
+    return digest(*sorted(repr((one.name, one.instruction, f"{share:.6f}")) for one, share in told))
 
 
 def probabilities(loglikelihoods: Array, prior: Array, temperature: float = 1.0) -> Array:

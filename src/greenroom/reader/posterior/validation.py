@@ -7,7 +7,7 @@ the true context gains, whether the probabilities hold, and how often the pruned
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +17,17 @@ import polars as pl
 from greenroom.conversation import Conversation
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.measures.intervals import Array, Interval, bootstrap_mean
-from greenroom.personas import library
-from greenroom.reader.posterior_calibration import Calibration, calibration_error, fit_temperature, probabilities, scope
-from greenroom.reader.posterior_contexts import (
-    ASSISTANT,
-    Candidate,
-    assistant_candidate,
-    candidates,
-    prior_of,
-    role_candidates,
-)  # fmt: skip
-from greenroom.reader.posterior_scoring import (
-    BASELINE,
-    TOP,
-    Job,
-    Likelihoods,
-    Passage,
-    Score,
-    race,
-    scorer,
-)  # fmt: skip
+from greenroom.personas import Context, library
+from greenroom.reader.posterior.calibration import (
+    Calibration,
+    calibration_error,
+    fit_temperature,
+    probabilities,
+    scope_of,
+)
+from greenroom.reader.posterior.contexts import ASSISTANT, assistant_context, contexts_of, prior_of, role_contexts
+from greenroom.reader.posterior.likelihoods import BASELINE, TOP, Job, Likelihoods, Passage, Score, race, scorer
+from greenroom.reader.validation import interval_rows
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.subject import Subject, opened
@@ -49,7 +40,7 @@ CHUNK = 31  # replies scored together; one stage each, so that a killed run lose
 
 
 @dataclass(frozen=True)
-class Validation:
+class WhoValidation:
     """What was measured. figures: measure → interval. calibration: temperatures by length, fitted on half the questions,
     with the error on the other half."""
 
@@ -59,9 +50,9 @@ class Validation:
     calibration: Calibration
     path: Path
 
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        told = [(name, *map(_told, one[:3]), str(one.n)) for name, one in self.figures.items()]
-        return [(name, estimate, low, high, n) for name, estimate, low, high, n in told]
+    def rows(self) -> list[tuple[str, ...]]:
+        """Rows of text: measure, estimate, low, high, n."""
+        return interval_rows(self.figures)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -73,7 +64,7 @@ class Validation:
         }
 
 
-def validate(
+def validate_who(
     reader: Subject | str = "smollm2",
     *,
     design: Design = "roles",
@@ -83,7 +74,7 @@ def validate(
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
-) -> Validation:
+) -> WhoValidation:
     """Makes replies of exactly `tokens` tokens and explains them. design "roles": 31 roles speak and are told apart, flat
     prior; "all": the whole library, speakers drawn by the prior (a third each agentic, partly, non-agentic).
 
@@ -93,20 +84,20 @@ def validate(
     """
     subject = opened(reader)
     # The assistant is scored beside the roles for its gain, but is not among those to be told apart.
-    rivals = (*role_candidates(EVERY), assistant_candidate()) if design == "roles" else candidates("all")
-    rivals = tuple(replace(one, instructions=one.instructions[:paraphrases]) for one in rivals)
+    contexts = (*role_contexts(EVERY), assistant_context()) if design == "roles" else contexts_of("all")
+    contexts = tuple(one.model_copy(update={"instruction": one.instruction[:paraphrases]}) for one in contexts)
     config: dict[str, Any] = {
         "design": design,
         "replies": replies,
         "tokens": tokens,
-        "contexts": {one.name: list(one.instructions) for one in rivals},
+        "contexts": {one.name: list(one.instruction) for one in contexts},
     }
     shown = progress or Progress()
     with open_run(
         out, kind="who", subject_name=subject.name, fingerprint=subject.fingerprint, config=config, seed=seed,
         progress=shown,
     ) as run:  # fmt: skip
-        made = run.stage("replies", lambda: _speak(subject, rivals, design, replies, tokens, seed, run))
+        made = run.stage("replies", lambda: _speak(subject, contexts, design, replies, tokens, seed, run))
         frame = made.tables["replies"]
         shown.plan({f"scores_{begin}": f"Scores from reply {begin}" for begin in range(0, frame.height, CHUNK)})
         passages = [Passage([{"role": "user", "content": row["asked"]}], row["tokens"]) for row in frame.to_dicts()]
@@ -114,26 +105,28 @@ def validate(
         for begin in range(0, len(passages), CHUNK):
             part = passages[begin : begin + CHUNK]
             name = f"scores_{begin}"
-            table = run.stage(name, lambda part=part, name=name: _scores(subject, part, rivals, name, run)).tables[name]
-            found += _likelihoods(table, len(part), rivals)
-        told = _figures(found, frame, rivals, design)
+            table = run.stage(name, lambda part=part, name=name: _scores(subject, part, contexts, name, run)).tables[
+                name
+            ]
+            found += _likelihoods(table, len(part), contexts)
+        told = _figures(found, frame, contexts, design)
         told["replies too short"] = Interval(float(made.results["short"]), None, None, replies)
-        calibration = _calibrate(found, frame, rivals, design)
-        result = Validation(design, len(_compared(rivals, design)), told, calibration, run.path)
+        calibration = _calibrate(found, frame, contexts, design)
+        result = WhoValidation(design, len(_compared(contexts, design)), told, calibration, run.path)
         if not run.finished:
             run.finish(result.as_dict())
     return result
 
 
 def _speak(
-    subject: Subject, rivals: Sequence[Candidate], design: Design, replies: int, tokens: int, seed: int, run: Run
+    subject: Subject, contexts: Sequence[Context], design: Design, replies: int, tokens: int, seed: int, run: Run
 ) -> StageResult:
     """Replies of exactly `tokens` tokens, sampled as wherever character is measured."""
     questions = library.questions()
-    speakers = _compared(rivals, design)
+    speakers = _compared(contexts, design)
     classes: dict[str, list[int]] = {}
     for index in speakers:
-        classes.setdefault(rivals[index].agentic if design == "all" else "", []).append(index)
+        classes.setdefault(contexts[index].agentic if design == "all" else "", []).append(index)
     groups = [classes[key] for key in sorted(classes)]
     rows: list[dict[str, Any]] = []
     for number in range(replies):
@@ -141,11 +134,11 @@ def _speak(
         speaker, turn = group[turn % len(group)], turn // len(group)
         # Speakers begin at different questions, so that no question belongs to one round of speakers.
         asked = questions[(7 * turn + number) % len(questions)]
-        paraphrase = turn % len(rivals[speaker].instructions)
+        paraphrase = turn % len(contexts[speaker].instruction)
         rows.append({"context": speaker, "paraphrase": paraphrase, "question": asked.id, "asked": asked.text})
     prompts: list[Conversation] = [
         [
-            {"role": "system", "content": rivals[row["context"]].instructions[row["paraphrase"]]},
+            {"role": "system", "content": contexts[row["context"]].instruction[row["paraphrase"]]},
             {"role": "user", "content": row["asked"]},
         ]
         for row in rows
@@ -166,16 +159,16 @@ def _speak(
 
 
 def _scores(
-    subject: Subject, passages: Sequence[Passage], rivals: Sequence[Candidate], name: str, run: Run
+    subject: Subject, passages: Sequence[Passage], contexts: Sequence[Context], name: str, run: Run
 ) -> StageResult:
     """Every token of every passage under every paraphrase of every context."""
     jobs = [
         Job(text, context, paraphrase, 0, len(passage.tokens))
         for text, passage in enumerate(passages)
-        for context in (BASELINE, *range(len(rivals)))
-        for paraphrase in range(1 if context == BASELINE else len(rivals[context].instructions))
+        for context in (BASELINE, *range(len(contexts)))
+        for paraphrase in range(1 if context == BASELINE else len(contexts[context].instruction))
     ]
-    values = scorer(subject, passages, rivals, run.advance)(jobs)
+    values = scorer(subject, passages, contexts, run.advance)(jobs)
     frame = pl.DataFrame(
         {
             "text": [job.passage for job in jobs],
@@ -187,8 +180,8 @@ def _scores(
     return StageResult(tables={name: frame})
 
 
-def _likelihoods(table: pl.DataFrame, texts: int, rivals: Sequence[Candidate]) -> list[Likelihoods]:
-    found: list[Likelihoods] = [Likelihoods([{} for _ in rivals], np.zeros(0), 0) for _ in range(texts)]
+def _likelihoods(table: pl.DataFrame, texts: int, contexts: Sequence[Context]) -> list[Likelihoods]:
+    found: list[Likelihoods] = [Likelihoods([{} for _ in contexts], np.zeros(0), 0) for _ in range(texts)]
     for row in table.iter_rows(named=True):
         values = np.array(row["logprobs"], float)
         if row["context"] == BASELINE:
@@ -196,22 +189,22 @@ def _likelihoods(table: pl.DataFrame, texts: int, rivals: Sequence[Candidate]) -
         else:
             found[row["text"]].values[row["context"]][row["paraphrase"]] = values
     for one in found:
-        one.finalists = list(range(len(rivals)))
+        one.finalists = list(range(len(contexts)))
     return found
 
 
-def _compared(rivals: Sequence[Candidate], design: Design) -> list[int]:
+def _compared(contexts: Sequence[Context], design: Design) -> list[int]:
     """The contexts to be told apart."""
-    return [index for index, one in enumerate(rivals) if design == "all" or one.name != ASSISTANT]
+    return [index for index, one in enumerate(contexts) if design == "all" or one.name != ASSISTANT]
 
 
 def _figures(
-    found: Sequence[Likelihoods], frame: pl.DataFrame, rivals: Sequence[Candidate], design: Design
+    found: Sequence[Likelihoods], frame: pl.DataFrame, contexts: Sequence[Context], design: Design
 ) -> dict[str, Interval]:
     truth, questions = frame["context"].to_list(), frame["question"].to_list()
-    compared = _compared(rivals, design)
-    prior = np.log(_prior(rivals, design))
-    assistant = next(index for index, one in enumerate(rivals) if one.name == ASSISTANT)
+    compared = _compared(contexts, design)
+    prior = np.log(_prior(contexts, design))
+    assistant = next(index for index, one in enumerate(contexts) if one.name == ASSISTANT)
     own, over = [], []
     # Which rank the true context has after so many tokens.
     ranks: dict[int, list[int]] = {length: [] for length in _lengths(found)}
@@ -222,7 +215,7 @@ def _figures(
             of.append(int(np.flatnonzero(np.array(compared)[order] == right)[0]))
         own.append(float(one.gains(right, one.length).mean()))
         over.append(float(one.gains(right, one.length).mean() - one.gains(assistant, one.length).mean()))
-    same = [_agree(one, [rivals[index] for index in compared], compared) for one in found]
+    same = [_agree(one, [contexts[index] for index in compared], compared) for one in found]
     found_in = {
         f"top {most} at {length} tokens": bootstrap_mean([float(rank < most) for rank in of], questions)
         for length, of in ranks.items()
@@ -236,7 +229,7 @@ def _figures(
     }
 
 
-def _agree(one: Likelihoods, rivals: Sequence[Candidate], compared: Sequence[int]) -> float:
+def _agree(one: Likelihoods, contexts: Sequence[Context], compared: Sequence[int]) -> float:
     """Whether the race with pruning ends with the top five of the unpruned one."""
     values = [one.values[index] for index in compared]
 
@@ -247,7 +240,7 @@ def _agree(one: Likelihoods, rivals: Sequence[Candidate], compared: Sequence[int
         ]
 
     whole: Score = score
-    pruned = race([one.length], rivals, whole)[0]
+    pruned = race([one.length], contexts, whole)[0]
     full = Likelihoods(values, one.baseline, one.length, list(range(len(values))))
     return float(set(_best(pruned)) == set(_best(full)))
 
@@ -257,8 +250,8 @@ def _best(one: Likelihoods) -> list[int]:
     return sorted(range(len(last)), key=lambda context: (-last[context], context))[:TOP]
 
 
-def _prior(rivals: Sequence[Candidate], design: Design) -> Array:
-    compared = [rivals[index] for index in _compared(rivals, design)]
+def _prior(contexts: Sequence[Context], design: Design) -> Array:
+    compared = [contexts[index] for index in _compared(contexts, design)]
     return prior_of(compared, "flat" if design == "roles" else "classes")
 
 
@@ -269,12 +262,12 @@ def _lengths(found: Sequence[Likelihoods]) -> list[int]:
 
 
 def _calibrate(
-    found: Sequence[Likelihoods], frame: pl.DataFrame, rivals: Sequence[Candidate], design: Design
+    found: Sequence[Likelihoods], frame: pl.DataFrame, contexts: Sequence[Context], design: Design
 ) -> Calibration:
     """Temperatures by length on every other question, errors on the rest; each reply read up to that length."""
-    compared = _compared(rivals, design)
+    compared = _compared(contexts, design)
     place = {context: at for at, context in enumerate(compared)}
-    prior = _prior(rivals, design)
+    prior = _prior(contexts, design)
     truth = np.array([place[context] for context in frame["context"]])
     ids = {question.id: at for at, question in enumerate(library.questions())}
     fitted = np.array([ids[question] % 2 == 0 for question in frame["question"]])
@@ -290,9 +283,5 @@ def _calibrate(
         shares = probabilities(at[~fitted], prior, temperature)
         errors.append(calibration_error(shares.max(axis=1), (shares.argmax(axis=1) == truth[~fitted]).astype(float)))
         temperatures.append(temperature)
-    measured = scope([rivals[context] for context in compared], prior)
+    measured = scope_of([contexts[context] for context in compared], prior)
     return Calibration(tuple(lengths), tuple(temperatures), tuple(errors), len(found), measured)
-
-
-def _told(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

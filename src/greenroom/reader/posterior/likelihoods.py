@@ -18,7 +18,7 @@ from scipy import special
 
 from greenroom.conversation import Conversation
 from greenroom.measures.intervals import Array
-from greenroom.reader.posterior_contexts import Candidate
+from greenroom.personas import Context
 from greenroom.subject import Subject
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.subject import Progress
@@ -97,7 +97,7 @@ class Likelihoods:
 
 
 def scorer(
-    subject: Subject, passages: Sequence[Passage], rivals: Sequence[Candidate], progress: Progress | None = None
+    subject: Subject, passages: Sequence[Passage], contexts: Sequence[Context], progress: Progress | None = None
 ) -> Score:
     """Scores jobs with the reader, all in one call, so that what rows share is computed once."""
 
@@ -115,7 +115,7 @@ def scorer(
         prompts = [
             prompt(
                 passages[job.passage],
-                "" if job.context == BASELINE else rivals[job.context].instructions[job.paraphrase],
+                "" if job.context == BASELINE else contexts[job.context].instruction[job.paraphrase],
             )
             for job in jobs
         ]
@@ -136,16 +136,16 @@ def rounds(length: int) -> list[int]:
     return ends
 
 
-def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, prune: bool = True) -> list[Likelihoods]:
+def race(lengths: Sequence[int], contexts: Sequence[Context], score: Score, *, prune: bool = True) -> list[Likelihoods]:
     """Likelihoods of passages with so many tokens each; the passages run their rounds together.
 
     prune=False reads every token under every paraphrase of every context.
     """
-    counts = [len(one.instructions) for one in rivals]
-    everyone = list(range(len(rivals)))
-    keeps = [one for one in everyone if rivals[one].generic]
-    prune = prune and len(rivals) > 2 * TOP
-    found = [Likelihoods([{} for _ in rivals], np.zeros(0), length, everyone) for length in lengths]
+    counts = [len(one.instruction) for one in contexts]
+    everyone = list(range(len(contexts)))
+    keeps = [one for one in everyone if contexts[one].generic]
+    prune = prune and len(contexts) > 2 * TOP
+    found = [Likelihoods([{} for _ in contexts], np.zeros(0), length, everyone) for length in lengths]
     ends = [[*(rounds(length) if prune else ()), length] for length in lengths]
 
     def read(wanted: Iterable[tuple[int, int, int, int]]) -> None:
@@ -179,7 +179,7 @@ def race(lengths: Sequence[int], rivals: Sequence[Candidate], score: Score, *, p
         )
         if staged:
             for text in running:
-                found[text].finalists = hopeful(found[text], everyone, keeps, least=round(SEMIFINAL * len(rivals)))
+                found[text].finalists = hopeful(found[text], everyone, keeps, least=round(SEMIFINAL * len(contexts)))
             read(
                 (text, context, paraphrase, ends[text][number])
                 for text in running
@@ -202,8 +202,8 @@ def hopeful(found: Likelihoods, among: Sequence[int], keeps: Sequence[int], leas
     order. Where nothing is left to read, the best and those always kept."""
     steps = {context: np.diff(_mixed(found.values[context]), prepend=0.0) for context in among}
     ranked = sorted(among, key=lambda context: (-steps[context].sum(), context))
-    rivals = [context for context in ranked if context not in keeps]
-    fifth = steps[rivals[min(TOP, len(rivals)) - 1]]
+    fought = [context for context in ranked if context not in keeps]
+    fifth = steps[fought[min(TOP, len(fought)) - 1]]
     left = found.length - len(fifth)
     kept = {*ranked[:least], *keeps}
     for context in among if left else ():

@@ -1,19 +1,20 @@
-"""The contexts that may explain a text, and how likely each is before the text is read."""
+"""The contexts that may explain a text, and how likely each is before the text is read.
+
+A context's `instruction` holds its system messages, which are paraphrases of each other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BeforeValidator, StrictBool
 
 from greenroom.errors import LibraryError
 from greenroom.measures.intervals import Array
 from greenroom.personas import library
-from greenroom.personas.persona import Agentic, Entry, Text, Texts
+from greenroom.personas.persona import Agentic, Context, Text
 from greenroom.personas.yaml_entries import near, read_entries, read_yaml
 
 ASSISTANT = "assistant"
@@ -23,48 +24,27 @@ PRIORS = ("classes", "flat")
 WEIGHTS: dict[str, float] = {"true": 1.0, "partly": 0.5, "false": 0.0}
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A context as a rival explanation: its system messages (paraphrases of each other) and how agentic it is.
-
-    generic: the one that stands for "none of these".
-    """
-
-    name: str
-    kind: str
-    agentic: Agentic
-    instructions: tuple[str, ...]
-    generic: bool = False
-
-
-def _word(value: Any) -> Any:
-    """YAML reads an unquoted true or false as a truth value; in `agentic` it is a word."""
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-class Context(Entry):
-    """An entry of `--contexts FILE`: `{name, instruction (one or a list), agentic?}`; the keys of the library's own
-    contexts are allowed too."""
+class OwnContext(Context):
+    """A context of the user's own, an entry of `--contexts FILE`: `{name, instruction (one or a list), agentic?}`. The
+    other keys of the library's contexts are allowed, none is needed, and the name may be any text."""
 
     name: Text
-    instruction: Annotated[Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-    agentic: Annotated[Agentic, BeforeValidator(_word)] = "true"
     kind: Text = "own"
+    agentic: Agentic = "true"
     description: str = ""
-    generic: StrictBool = False
 
 
-def candidates(contexts: str | Path | Sequence[Candidate] = "all") -> tuple[Candidate, ...]:
-    """The rival contexts, the generic one always among them.
+def contexts_of(given: str | Path | Sequence[Context] = "all") -> tuple[Context, ...]:
+    """The contexts that compete, the generic one always among them.
 
-    contexts: "all" (the default assistant, the library's roles and contexts), "roles" (the assistant and the roles), a
-    YAML file with a list of `{name, instruction, agentic?}`, or candidates. Raises LibraryError for a file that does
+    given: "all" (the default assistant, the library's roles and contexts), "roles" (the assistant and the roles), a
+    YAML file with a list of `{name, instruction, agentic?}`, or contexts. Raises LibraryError for a file that does
     not validate.
     """
-    if isinstance(contexts, str | Path):
-        found = _named(str(contexts)) if str(contexts) in WORDS else _of_file(Path(contexts))
+    if isinstance(given, str | Path):
+        found = _named(str(given)) if str(given) in WORDS else _of_file(Path(given))
     else:
-        found = tuple(contexts)
+        found = tuple(given)
     names = [one.name for one in found]
     if not found or len(set(names)) < len(names):
         raise LibraryError(f"expected at least one context and no name twice, got {', '.join(names) or 'none'}")
@@ -81,7 +61,7 @@ def candidates(contexts: str | Path | Sequence[Candidate] = "all") -> tuple[Cand
     return (*found, generic)
 
 
-def prior_of(rivals: Sequence[Candidate], prior: str | Path | Mapping[str, float] = "classes") -> Array:
+def prior_of(contexts: Sequence[Context], prior: str | Path | Mapping[str, float] = "classes") -> Array:
     """(context,) prior probabilities.
 
     prior: "classes" (equal over agentic, partly and non-agentic contexts, those classes that occur, then equal within
@@ -89,15 +69,15 @@ def prior_of(rivals: Sequence[Candidate], prior: str | Path | Mapping[str, float
     left out weighs nothing.
     """
     if prior == "flat":
-        return np.full(len(rivals), 1 / len(rivals))
+        return np.full(len(contexts), 1 / len(contexts))
     if prior == "classes":
-        classes = [one.agentic for one in rivals]
+        classes = [one.agentic for one in contexts]
         return np.array([1 / len(set(classes)) / classes.count(one) for one in classes])
     source = "the prior" if isinstance(prior, Mapping) else str(prior)
     given: Any = dict(prior) if isinstance(prior, Mapping) else read_yaml(Path(prior))
     if not isinstance(given, dict) or not given:
         raise LibraryError(f"{source}: expected weights by name (pirate: 2), or one of {', '.join(PRIORS)}")
-    names = tuple(one.name for one in rivals)
+    names = tuple(one.name for one in contexts)
     for name, weight in given.items():
         if name not in names:
             raise LibraryError(
@@ -111,31 +91,32 @@ def prior_of(rivals: Sequence[Candidate], prior: str | Path | Mapping[str, float
     return weights / weights.sum()
 
 
-def role_candidates(every: int = 1) -> tuple[Candidate, ...]:
+def role_contexts(every: int = 1) -> tuple[Context, ...]:
     """Every n-th role of the library."""
-    return tuple(Candidate(role.name, role.kind, "true", role.instructions) for role in library.roles()[::every])
+    return tuple(
+        Context(
+            name=role.name, kind=role.kind, agentic="true", description=role.description, instruction=role.instructions
+        )
+        for role in library.roles()[::every]
+    )
 
 
-def assistant_candidate() -> Candidate:
+def assistant_context() -> Context:
     """The default assistant: the library's default system messages but the empty one, which is the baseline."""
     told = tuple(text for text in library.default_instructions() if text)
-    return Candidate(ASSISTANT, ASSISTANT, "true", told)
+    return OwnContext(name=ASSISTANT, kind=ASSISTANT, instruction=told)
 
 
-def _named(word: str) -> tuple[Candidate, ...]:
-    found = (assistant_candidate(), *role_candidates())
-    return found if word == "roles" else (*found, *map(_of_library, library.contexts()))
+def _named(word: str) -> tuple[Context, ...]:
+    found = (assistant_context(), *role_contexts())
+    return found if word == "roles" else (*found, *library.contexts())
 
 
-def _of_library(context: Any) -> Candidate:
-    return Candidate(context.name, context.kind, context.agentic, context.instruction, context.generic)
+def _generic() -> Context:
+    return next(context for context in library.contexts() if context.generic)
 
 
-def _generic() -> Candidate:
-    return next(_of_library(context) for context in library.contexts() if context.generic)
-
-
-def _of_file(path: Path) -> tuple[Candidate, ...]:
+def _of_file(path: Path) -> tuple[Context, ...]:
     if not path.exists():
         raise LibraryError(f"--contexts {path}: no such file; expected {', '.join(WORDS)} or a YAML file of contexts")
-    return tuple(_of_library(context) for context in read_entries(path, Context))
+    return read_entries(path, OwnContext)

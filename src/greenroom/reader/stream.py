@@ -20,7 +20,7 @@ CHARACTERS, CONVERSATIONS = 200_000, 512
 
 
 @dataclass(frozen=True)
-class Reading:
+class ConversationReading:
     """One conversation as it was read.
 
     axis_sd_mean: unweighted mean over all assistant turns. drift: slope, sd a turn. change_points: numbers of the turns
@@ -69,11 +69,13 @@ class Reading:
         }
 
 
-def summed_up(transcript: Transcript, turns: Sequence[TurnReading], baseline: Baseline | None = None) -> Reading:
+def summed_up(
+    transcript: Transcript, turns: Sequence[TurnReading], baseline: Baseline | None = None
+) -> ConversationReading:
     """A conversation's reading from those of its turns."""
     there = [turn for turn in turns if turn.axis_sd is not None]
     values = [turn.axis_sd for turn in there if turn.axis_sd is not None]
-    return Reading(
+    return ConversationReading(
         transcript.source,
         transcript.index,
         judge(values, baseline),
@@ -89,7 +91,7 @@ def summed_up(transcript: Transcript, turns: Sequence[TurnReading], baseline: Ba
 
 def read_stream(
     reader: Reader, transcripts: Iterable[Transcript | Broken], baseline: Baseline | None = None
-) -> Iterator[Reading | Broken]:
+) -> Iterator[ConversationReading | Broken]:
     """Readings in the order of the transcripts, computed a window of conversations at a time; broken records pass."""
     window: list[Transcript | Broken] = []
     size = 0
@@ -104,7 +106,7 @@ def read_stream(
 
 def _read_window(
     reader: Reader, window: Sequence[Transcript | Broken], baseline: Baseline | None
-) -> Iterator[Reading | Broken]:
+) -> Iterator[ConversationReading | Broken]:
     turns = [[] if isinstance(one, Broken) else turns_of(one.messages) for one in window]
     found = reader.read([turn for of in turns for turn in of])
     at = 0
@@ -118,7 +120,7 @@ def read_baseline(reader: Reader, transcripts: Iterable[Transcript | Broken]) ->
     found = [
         [turn.axis_sd for turn in reading.turns if turn.axis_sd is not None]
         for reading in read_stream(reader, transcripts)
-        if isinstance(reading, Reading)
+        if isinstance(reading, ConversationReading)
     ]
     baseline = baseline_of(found)
     if baseline is None:

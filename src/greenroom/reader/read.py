@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenroom.conversation import Conversation, checked
-from greenroom.reader.journal import Journal, entries
+from greenroom.reader.journal import Journal, entries, records
 from greenroom.reader.reader import Reader, load_reader
-from greenroom.reader.reading import Reading, read_baseline, read_stream
+from greenroom.reader.stream import read_baseline, read_stream
 from greenroom.reader.transcripts import Broken, Transcript, read_transcripts
 from greenroom.reader.verdicts import VERDICTS, Baseline
 from greenroom.runs.progress import Progress
@@ -41,9 +41,9 @@ class Readings:
 
     def figure(self) -> go.Figure:
         """A line for each conversation: projection by turn."""
-        from greenroom.reader.figure import lines
+        from greenroom.reader.figures import reading_lines
 
-        return lines(self.records)
+        return reading_lines(self.records)
 
     def __str__(self) -> str:
         counts = Counter(record["verdict"] for record in self.records)
@@ -74,10 +74,9 @@ def read(
     loaded = load_reader(reader, traits)
     limits = None if normal is None else read_baseline(loaded, normal)
     if out is None:
-        return _readings(map(record_of, read_stream(loaded, transcripts, limits)), loaded)
-    with open_reading_run(Path(out), loaded, limits, progress) as session:
-        session.go(transcripts)
-    return _readings(entries(Path(out)), loaded, Path(out))
+        return _readings((one.as_dict() for one in read_stream(loaded, transcripts, limits)), loaded)
+    read_into(Path(out), loaded, transcripts, limits, progress)
+    return _readings(records(Path(out)), loaded, Path(out))
 
 
 def as_transcripts(conversations: Conversations, format: str | None = None) -> Iterator[Transcript | Broken]:
@@ -96,58 +95,49 @@ def as_transcripts(conversations: Conversations, format: str | None = None) -> I
     )  # fmt: skip
 
 
-class Session:
-    """An open run that reads into its journal."""
-
-    def __init__(self, folder: Path, reader: Reader, baseline: Baseline | None, progress: Progress | None):
-        shown = progress or Progress()
-        shown.plan(STAGES)
-        config = {
-            "axis": digest(reader.axis.vector().numpy().tobytes()),
-            "traits": [trait.name for trait in reader.traits],
-            "baseline": None if baseline is None else [baseline.mean, baseline.drop_limit, baseline.n],
-        }
-        self.reader, self.baseline = reader, baseline
-        self.run = open_run(
-            folder, kind="read", subject_name=reader.subject.name, fingerprint=reader.subject.fingerprint, config=config,
-            seed=0, progress=shown,
-        )  # fmt: skip
-
-    def go(self, transcripts: Iterable[Transcript | Broken]) -> None:
-        """Reads what is not read yet, then writes tables and summary. A finished run is left as it is."""
-        if self.run.finished:
-            return
-        self.run.stage("read", lambda: self._read(transcripts))
-        self.run.finish(_summary(entries(self.run.path), self.reader.subject.name))
-
-    def _read(self, transcripts: Iterable[Transcript | Broken]) -> StageResult:
-        with Journal(self.run.path) as journal:
-            for one in read_stream(self.reader, journal.rest(transcripts), self.baseline):
-                journal.add(one)
-        conversations, turns = frames(entries(self.run.path))
-        return StageResult(tables={"conversations": conversations, "turns": turns})
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.run.__exit__(*error)
+def read_into(
+    folder: Path,
+    reader: Reader,
+    transcripts: Iterable[Transcript | Broken],
+    baseline: Baseline | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Reads into a run folder, new or to go on with: the journal, then tables and a summary. A finished run is left as
+    it is. Raises RunError for a folder that was begun otherwise."""
+    shown = progress or Progress()
+    shown.plan(STAGES)
+    config = {
+        "axis": digest(reader.axis.vector().numpy().tobytes()),
+        "traits": [trait.name for trait in reader.traits],
+        "baseline": None if baseline is None else [baseline.mean, baseline.drop_limit, baseline.n],
+    }
+    with open_run(
+        folder, kind="read", subject_name=reader.subject.name, fingerprint=reader.subject.fingerprint, config=config,
+        seed=0, progress=shown,
+    ) as run:  # fmt: skip
+        if not run.finished:
+            run.stage("read", lambda: _read_rest(folder, reader, transcripts, baseline))
+            run.finish(_summary(entries(folder), reader.subject.name))
 
 
-def open_reading_run(
-    folder: Path, reader: Reader, baseline: Baseline | None = None, progress: Progress | None = None
-) -> Session:
-    """A run folder for reading, new or to go on with."""
-    return Session(folder, reader, baseline, progress)
+def _read_rest(
+    folder: Path, reader: Reader, transcripts: Iterable[Transcript | Broken], baseline: Baseline | None
+) -> StageResult:
+    """Reads what the journal does not hold yet; the tables are made of all that it then holds."""
+    with Journal(folder) as journal:
+        for one in read_stream(reader, journal.rest(transcripts), baseline):
+            journal.add(one)
+    conversations, turns = frames(entries(folder))
+    return StageResult(tables={"conversations": conversations, "turns": turns})
 
 
-def frames(records: Iterable[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def frames(found: Iterable[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Frames of conversations and of turns; broken records are left out. Units are in the column names."""
     import polars as pl
 
     conversations: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
-    for record in records:
+    for record in found:
         if "broken" in record:
             continue
         key = {"source": record["source"], "index": record["index"]}
@@ -179,27 +169,23 @@ def frames(records: Iterable[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFram
     return pl.DataFrame(conversations, schema=kinds), pl.DataFrame(turns, schema=turn_kinds)
 
 
-def record_of(one: Reading | Broken) -> dict[str, Any]:
-    if isinstance(one, Broken):
-        return {"broken": one.reason, "source": one.source, "line": one.line}
-    return one.as_dict()
-
-
-def _readings(records: Iterable[dict[str, Any]], reader: Reader, path: Path | None = None) -> Readings:
-    kept, broken = [], []
-    for record in records:
-        if "broken" in record:
-            broken.append(str(Broken(record["source"], record["line"], record["broken"])))
+def _readings(found: Iterable[dict[str, Any]], reader: Reader, path: Path | None = None) -> Readings:
+    kept: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for record in found:
+        unread = Broken.of(record)
+        if unread is None:
+            kept.append(record)
         else:
-            kept.append({key: value for key, value in record.items() if key not in ("digest", "messages")})
+            broken.append(str(unread))
     return Readings(*frames(kept), kept, broken, reader.subject.name, path)
 
 
-def _summary(records: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+def _summary(found: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
     verdicts: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     broken = turns = 0
-    for record in records:
+    for record in found:
         if "broken" in record:
             broken += 1
             continue
