@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,33 @@ def test_the_python_of_a_page_runs(page, smollm2, tmp_path, monkeypatch):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_verb_that_a_page_names_exists(page):
-    from greenroom.cli.app import command
+def commands_of(page: Path) -> list[str]:
+    """Lines of command blocks and code within a line that call greenroom, from its verb on."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```(?:bash)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    lines = re.findall(r"^(?:\$ )?(?:\S*/)?greenroom (.+)$", blocks, re.MULTILINE)
+    return lines + re.findall(r"`(?:\$ )?greenroom ([^`]+)`", text)
 
-    named = set(re.findall(r"`(?:\$ )?greenroom ([a-z]+)\b", page.read_text(encoding="utf-8")))
-    assert named <= set(command().commands), f"{page.name} names verbs that do not exist"
+
+def options_of(verb: Any, words: list[str]) -> set[str]:
+    """Every option of a verb, or of the verb below it that the words name."""
+    below = getattr(verb, "commands", {})
+    if words and words[0] in below:
+        return options_of(below[words[0]], words[1:])
+    return {"--help", "-h"} | {name for one in verb.params for name in (*one.opts, *one.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.name)
+def test_every_verb_and_option_that_a_page_names_exists(page):
+    from greenroom.cli.app import grouped, made
+
+    verbs = {name for names in grouped().values() for name in names}
+    for line in commands_of(page):
+        shown = line.split(" #")[0]
+        if shown.startswith("-"):  # an option of greenroom itself
+            continue
+        verb, *words = shown.split()
+        assert verb in verbs, f"{page.name} names the verb {verb}, which does not exist"
+        named = set(re.findall(r"(?<![^\s\[(])--?[a-z][a-z-]*", shown))
+        unknown = named - options_of(made(verb), words)
+        assert not unknown, f"{page.name}, greenroom {line}: {verb} has no {', '.join(sorted(unknown))}"

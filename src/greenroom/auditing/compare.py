@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +107,13 @@ def _difference(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Dif
     known = a or b
     assert known is not None
     same = {name: known[name] for name in (*KEY, "unit")}
-    values = [None if row is None else row["estimate"] for row in (a, b)]
     primary = any(row is not None and bool(row["primary"]) for row in (a, b))
-    if a is None or b is None or None in values:
-        return Difference(**same, primary=primary, a=values[0], b=values[1], reason=_why(a, b))
+    first, second = (None if row is None else row["estimate"] for row in (a, b))
+    found = Difference(**same, primary=primary, a=first, b=second)
+    if a is None or b is None or first is None or second is None:
+        return replace(found, reason=_why(a, b))
     low, high = _interval(a, b)
-    return Difference(
-        **same, primary=primary, a=values[0], b=values[1], difference=values[1] - values[0], low=low, high=high
-    )
+    return replace(found, difference=second - first, low=low, high=high)
 
 
 def _interval(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -129,5 +129,5 @@ def _line(name: str) -> str:
     if name in study_verbs.ways():
         return study_verbs.line(name)
     found = _by_hand(name)
-    told = found.registered_callback.callback if isinstance(found, typer.Typer) else found
+    told = found.registered_callback and found.registered_callback.callback if isinstance(found, typer.Typer) else found
     return (inspect.getdoc(told) or "").partition("\n")[0]

@@ -43,7 +43,8 @@ def study_named(name: str) -> Study:
 def about(name: str) -> dict[str, Any]:
     """The words of a study (its words.yaml), without importing it."""
     text = resources.files("greenroom.studies").joinpath(_known(name), "words.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    # `greenroom --help` reads the words of every study; the loader in C is ten times as fast, where there is one.
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def with_those_before(names: tuple[str, ...]) -> tuple[str, ...]:
