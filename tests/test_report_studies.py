@@ -8,11 +8,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-
 from greenroom.auditing.contents import chapters
+from report_fixture import write_run
+
 from greenroom.report.page import write_report
 from greenroom.report.parts import Results
-from report_fixture import write_run
 from studies_fixture import write_studies
 
 STUDIES = ("frontier",)
