@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from greenroom.capability.exam import CapabilityTest, priced
-from greenroom.capability.items import Item, items
+from greenroom.capability import CapabilityTest, Item, all_items, priced
 from greenroom.directions import assistant_axis, stored
 from greenroom.directions.interventions import cap, steer
 from greenroom.personas import library
@@ -60,14 +59,14 @@ def main() -> None:
 
 
 def measured(subject: Subject, settings: dict[str, Any], seeds: int) -> list[dict[str, object]]:
-    """Rows of `greenroom.capability.price.priced`, over the distinct items of several draws."""
+    """Rows of `greenroom.capability.priced`, over the distinct items of several draws."""
     blocks = sorted({min(edit.layer for edit in edits) for edits in settings.values()})
     asked: list[Item] = []
     before: list[np.ndarray] = []
     after: dict[str, list[np.ndarray]] = {name: [] for name in settings}
     known: set[str] = set()
     for seed in range(seeds):
-        drawn = {repr((item.conversation, item.choices)): item for item in items(seed)}
+        drawn = {repr((item.conversation, item.choices)): item for item in all_items(seed)}
         new = [item for text, item in drawn.items() if text not in known]
         known |= drawn.keys()
         test = CapabilityTest(subject, blocks, items=new)

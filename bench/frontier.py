@@ -10,10 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from greenroom import load
+from greenroom import load, measure_frontier
 from greenroom.personas import library
 from greenroom.runs.progress import terminal_progress
-from greenroom.studies.frontier.stages import measure_frontier
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
             subject, name, given.out / name, strengths=strengths, floors=(), replies=given.replies,
             progress=terminal_progress(plain=True),
         )  # fmt: skip
-        rows += [{**row, "reach": result.summary["reach"]} for row in result.frame.to_dicts()]
+        rows += result.frame.to_dicts()
     print("| direction | strength, sd | effect | loss, % (95 %) | perplexity | degenerate, % | leakage |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:

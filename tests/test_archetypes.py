@@ -20,11 +20,16 @@ from greenroom.errors import GreenroomError
 from greenroom.measures.mixture import adjusted_rand, choose_count, fit_mixture
 from greenroom.measures.sparse_factors import SPARSITY, encode, fit_factors, matched
 from greenroom.personas import library
-from greenroom.runs.shared_results import bring, keep, kept, place
+from greenroom.report.results import Results, RunResults
+from greenroom.runs import shared_results
 from greenroom.runs.tables import differences
-from greenroom.studies.archetypes import stages as job
-from greenroom.studies.archetypes.stages import find_archetypes
+from greenroom.studies import study_named
+from greenroom.studies.archetypes import find_archetypes, stages
+from greenroom.studies.running import measure
+from greenroom.studies.study import Job
 from greenroom.subject import tiny
+from maps_fixture import check_chapter, planted_axis
+from maps_fixture import planted as planted_replies
 
 HIDDEN, QUESTIONS = 24, 8
 
@@ -183,7 +188,7 @@ def test_jung_takes_no_part_in_the_search() -> None:
 def test_too_few_roles_or_questions_are_refused() -> None:
     plain = planted(1.0)
     with pytest.raises(ValueError, match="at least 10 roles"):
-        search(dataclasses.replace(plain, named=plain.named[:6]))
+        search(dataclasses.replace(plain, named=plain.named[:6]), resamples=2)
 
 
 def test_portraits_name_the_roles_replies_and_archetypes_that_show_it() -> None:
@@ -208,7 +213,7 @@ def test_portraits_name_the_roles_replies_and_archetypes_that_show_it() -> None:
         assert row["jungian_cosine"] > least
         # Every third random direction of so simple a spread points to one of the three manners, too.
         assert 0 < row["jungian_p"] <= 1
-    replies = made.tables["archetype_replies"]
+    replies = made.tables["replies"]
     assert replies.filter(pl.col("role").str.starts_with("jung") | (pl.col("role") == "default")).is_empty()
     assert replies.group_by("archetype", "role").len()["len"].max() <= 2
     assert all(row["reply"].startswith(row["role"]) for row in replies.to_dicts())
@@ -268,86 +273,147 @@ def subject():
     return tiny("llama")
 
 
+def results_of(folder: Path) -> Results:
+    found = RunResults.of(folder).study("archetypes")
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="module")
 def run(subject, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENROOM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        result = find_archetypes(subject, tmp_path_factory.mktemp("runs") / "found", questions=3, tokens=4, resamples=3)
-        yield result, kept(subject.fingerprint, "archetypes")
+        yield find_archetypes(subject, tmp_path_factory.mktemp("runs") / "found", questions=3, tokens=4, resamples=3)
 
 
-def test_a_run_leaves_tables_vectors_a_report_and_kept_results(run) -> None:
-    result, place_kept = run
-    assert result.summary["n_roles"] == len([role for role in library.roles() if role.kind != "archetype"])
-    frame = pl.read_parquet(result.path / "tables" / "archetypes.parquet")
-    vectors = load_file(result.path / "directions" / "archetypes.safetensors")
+def test_a_run_leaves_tables_vectors_measures_a_report_and_shared_results(run, subject) -> None:
+    numbers = run.summary["results"]["archetypes"]["search"]
+    assert numbers["n_roles"] == len([role for role in library.roles() if role.kind != "archetype"])
+    frame = run.table("archetypes")
+    vectors = load_file(run.path / "directions" / "archetypes.safetensors")
     assert set(vectors) == set(frame["archetype"])
     assert all(np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5) for vector in vectors.values())
-    page = (result.path / "report.html").read_text()
+    (primary,) = [one for one in run.summary["measures"] if one["primary"]]
+    assert (primary["name"], primary["estimate"]) == ("recurring_factors", numbers["recurring_factors"])
+    assert (primary["grade"], primary["reason"][:20]) == ("C", "Fewer than four ques")
+    page = (run.path / "report.html").read_text(encoding="utf-8")
     assert '<section id="archetypes"' in page
-    assert "greenroom archetypes tiny-llama --seed 0" in page
+    assert "greenroom archetypes tiny-llama --questions 3 --tokens 4 --resamples 3 --seed 0" in page
     unstable = frame.filter(~pl.col("stable"))
     assert page.count("unstable, ") == unstable.height
-    assert place_kept is not None
-    assert json.loads((place_kept / "summary.json").read_text())["n_factors"] == result.summary["n_factors"]
-    assert len(str(result).splitlines()) <= 24
+    assert (shared_results.place(subject.fingerprint, "archetypes") / "results.json").is_file()
+    assert len(str(run).splitlines()) <= 24
 
 
 def test_an_interrupted_search_goes_on_without_asking_again(run, subject, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(job, "_replies", lambda *_: pytest.fail("asked again"))
-    shutil.copytree(run[0].path, tmp_path / "again")
+    monkeypatch.setattr(stages, "reply", lambda *_: pytest.fail("asked again"))
+    shutil.copytree(run.path, tmp_path / "again")
     manifest = json.loads((tmp_path / "again" / "run.json").read_text())
-    for table in manifest["stages"].pop("search")["tables"]:
-        (tmp_path / "again" / "tables" / f"{table}.parquet").unlink()
+    for table in manifest["stages"].pop("archetypes/search")["tables"]:
+        study, _, name = table.partition("/")
+        (tmp_path / "again" / study / "tables" / f"{name}.parquet").unlink()
     (tmp_path / "again" / "run.json").write_text(json.dumps({**manifest, "status": "interrupted"}))
     find_archetypes(subject, tmp_path / "again", questions=3, tokens=4, resamples=3)
-    assert differences(run[0].path, tmp_path / "again") == []
+    assert differences(run.path, tmp_path / "again") == []
 
 
 def test_a_finished_run_is_not_run_again(run, subject, monkeypatch) -> None:
-    monkeypatch.setattr(job, "_replies", lambda *_: pytest.fail("asked again"))
-    again = find_archetypes(subject, run[0].path, questions=3, tokens=4, resamples=3)
-    assert again.summary == run[0].summary
+    monkeypatch.setattr(stages, "reply", lambda *_: pytest.fail("asked again"))
+    again = find_archetypes(subject, run.path, questions=3, tokens=4, resamples=3)
+    assert again.summary == run.summary
 
 
-@pytest.mark.parametrize(("given", "told"), [({"questions": 1}, "1 questions"), ({"tokens": 2}, "of 2 tokens")])
+@pytest.mark.parametrize(("given", "told"), [({"questions": 1}, "questions is 1"), ({"tokens": 2}, "tokens is 2")])
 def test_too_little_is_one_line(subject, tmp_path: Path, given: dict[str, int], told: str) -> None:
     with pytest.raises(GreenroomError, match=told):
         find_archetypes(subject, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
 
 
-# --- kept results -----------------------------------------------------------------------------------------------------
+# --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def finished(folder: Path, value: int, replies: int = 5) -> Path:
-    (folder / "tables").mkdir(parents=True)
-    (folder / "tables" / "one.parquet").write_bytes(bytes([value]))
-    (folder / "summary.json").write_text(json.dumps({"value": value, "n_replies": replies}))
-    (folder / "logs").mkdir()
-    return folder
+@pytest.fixture(scope="module")
+def found(subject, tmp_path_factory):
+    """A search among planted manners, and the shared results it leaves."""
+    with pytest.MonkeyPatch.context() as patch, planted_replies():
+        patch.setenv("GREENROOM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield find_archetypes(
+            subject, tmp_path_factory.mktemp("runs") / "planted", questions=8, resamples=8, axis=planted_axis(subject)
+        )
 
 
-def test_a_quick_look_does_not_take_the_place_of_a_whole_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_manners_are_said_drawn_and_quoted(found) -> None:
+    results = results_of(found.path)
+    (chapter,) = study_named("archetypes").chapters(results)
+    check_chapter(chapter)
+    count = results.measure("recurring_factors")
+    assert count["estimate"] >= 4
+    assert count["grade"] == chapter.grade == "A"
+    assert chapter.headline.startswith(f"{count['estimate']:.0f} manners recur")
+    assert {quote.role for quote in chapter.quotes}
+    assert any("3 replies were empty" in note for note in chapter.notes)
+
+
+def test_every_archetype_has_a_card_and_unstable_ones_say_so(found) -> None:
+    frame = found.table("archetypes")
+    (chapter,) = study_named("archetypes").chapters(results_of(found.path))
+    assert chapter.open_table is not None
+    names = [row[0] for row in chapter.open_table.rows]
+    assert len(set(names)) == frame.height
+    assert sum("unstable" in name for name in names) == frame.filter(~pl.col("stable")).height
+
+
+def test_stability_and_scores_are_measures_and_no_other_interval_is_shown(found) -> None:
+    results = results_of(found.path)
+    frame, stability = found.table("archetypes"), results.series("stability", "archetype")
+    assert stability["archetype"].to_list() == frame["archetype"].to_list()
+    assert stability["low"].to_list() == pytest.approx(frame["stability_low"].to_list())
+    assert [grade == "A" for grade in stability["grade"]] == frame["stable"].to_list()
+    scores, choice = results.series("score", "method", "count"), found.table("choice")
+    assert scores.select("method", "count").equals(choice.select("method", "count"))
+    assert (scores["high"] - scores["low"]).to_list() == pytest.approx((2 * choice["behind_se"]).to_list())
+    (chapter,) = study_named("archetypes").chapters(results)
+    table = chapter.exhibits[0].table
+    first = frame.sort("stable", descending=True, maintain_order=True).row(0, named=True)
+    assert table.rows[0][table.headings.index("tenth percentile")] == f"{first['stability_low']:.2f}"
+
+
+def test_without_an_axis_the_roles_are_drawn_in_one_colour(subject, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    for value, replies in ((1, 300), (2, 24), (3, 300)):
-        folder = keep(finished(tmp_path / f"run{value}", value, replies), "abc", "archetypes")
-        assert json.loads((folder / "summary.json").read_text())["value"] == (1 if value == 2 else value)
+    with planted_replies(0.0):
+        run = find_archetypes(subject, tmp_path / "run", questions=4, resamples=2)
+    (chapter,) = study_named("archetypes").chapters(results_of(run.path))
+    check_chapter(chapter)
+    assert chapter.exhibits[1].panels[0].spec["data"][-1]["marker"]["color"] == "var(--stone)"
+    assert chapter.headline.startswith("No manner that tiny-llama shows")
 
 
-def test_what_is_kept_is_the_newest_and_of_these_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# --- shared results ---------------------------------------------------------------------------------------------------
+
+
+def test_a_later_run_of_the_same_weights_shows_what_was_found(found, subject, tmp_path) -> None:
+    size = study_named("behavioural_map").sizes["quick"].model_copy(update={"questions": 1, "tokens": 4})
+    job = Job("audit", ("behavioural_map",), sizes={"behavioural_map": size}, kept=("archetypes",))
+    run = measure(job, subject, tmp_path / "run")
+    assert run.summary["studies"] == ["behavioural_map", "archetypes"]
+    assert [row["name"] for row in run.summary["measures"] if row["primary"]] == ["mantel_r", "recurring_factors"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    section = re.search(r'<section id="archetypes".*?</section>', page, flags=re.DOTALL)
+    assert section
+    assert "kept since" in section[0]
+
+
+def test_a_quick_look_does_not_take_the_place_of_a_whole_study(run, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    assert kept("abc", "archetypes") is None
-    assert bring("abc", "archetypes", tmp_path / "run") is False
-    for value in (1, 2):
-        keep(finished(tmp_path / f"run{value}", value), "abc", "archetypes")
+    assert shared_results.load("abc", "archetypes", tmp_path / "other") == []
+    for seed, replies in ((1, 300), (2, 24), (3, 300)):
+        folder = shared_results.save(run.path, "abc", "archetypes", seed=seed, replies=replies)
         # Half a copy of a process that was killed must not become the next result.
-        finished(place("abc", "archetypes").with_name("archetypes.new"), 9)
-    folder = kept("abc", "archetypes")
-    assert folder is not None
-    assert json.loads((folder / "summary.json").read_text()) == {"value": 2, "n_replies": 5}
-    assert sorted(path.name for path in folder.iterdir()) == ["summary.json", "tables"]
-    assert kept("other", "archetypes") is None
-    assert bring("abc", "archetypes", tmp_path / "run")
-    assert (tmp_path / "run" / "archetypes" / "tables" / "one.parquet").read_bytes() == b"\x02"
+        (folder.with_name("archetypes.new") / "tables").mkdir(parents=True, exist_ok=True)
+        assert json.loads((folder / "kept.json").read_text())["seed"] == (1 if seed == 2 else seed)
+    assert shared_results.load("other", "archetypes", tmp_path / "other") == []
+    rows = shared_results.load("abc", "archetypes", tmp_path / "other")
+    assert {row["study"] for row in rows} == {"archetypes"}
+    assert (tmp_path / "other" / "archetypes" / "tables" / "arrows.parquet").is_file()

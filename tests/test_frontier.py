@@ -1,169 +1,27 @@
-"""The frontier: resumed scoring against plain scoring, items, price, coherence, and a run from end to end."""
+"""The frontier: settings, what a reply leaks, and a run from end to end with its page."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
+import plotly.graph_objects as go
 import polars as pl
 import pytest
-import torch
 
-from greenroom.capability import exam, price
-from greenroom.capability.exam import CapabilityTest, capability
-from greenroom.capability.items import composed, items
-from greenroom.capability.items import families as item_families
-from greenroom.cli import frontier as frontier_verb
-from greenroom.cli import main
-from greenroom.directions import Calibration, Direction, SignTest
-from greenroom.errors import DirectionError, LibraryError
+from frontier_fixture import Vowels, known_items, north
+from greenroom import measure_frontier
+from greenroom.errors import DirectionError, GreenroomError
 from greenroom.measures import coherence
 from greenroom.personas import library
-from greenroom.runs.shared_results import kept
-from greenroom.runs.tables import read_table
-from greenroom.studies.frontier import cloze, leakage, replies
-from greenroom.studies.frontier import stages as measure
-from greenroom.studies.frontier.stages import measure_frontier
-from greenroom.subject import Intervention, tiny
-from greenroom.subject.scoring import Scores
-
-TEXTS = ["Ann has a red hat. Bob has a", "Ann has a red hat. Bob has", "Two and two make", "x"]
-ENDS = [" blue hat", " b", "", "four"]
-
-
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3_text", "gpt2", "mixtral"])
-def test_prepared_text_scores_as_plain_text_under_any_edit(architecture):
-    subject = tiny(architecture)
-    vector = torch.randn(subject.d_model, generator=torch.Generator().manual_seed(1))
-    size = 2 * float(subject.sinks.norm_limit[2]) / 10
-    conversations = [[{"role": "user", "content": text}] for text in TEXTS for _ in ENDS]
-    conversations[1] = [*conversations[1], {"role": "assistant", "content": "Well, it"}]
-    continuations = [end for _ in TEXTS for end in ENDS]
-    prepared = subject.prepare(conversations, continuations, [1, 2])
-    settings = [
-        (),
-        (Intervention("steer", 2, vector, size),),
-        (Intervention("cap", 1, vector, 0.5), Intervention("steer", 3, vector, -size, tokens="reply")),
-        (Intervention("ablate", 0, vector, 1.0),),  # below every kept block: a whole forward
-        (Intervention("steer", 1, vector, size, tokens="prompt", spare_sinks=False),),
-    ]
-    totals = []
-    for edits in settings:
-        ours, plain = prepared.score(edits), subject.score(conversations, continuations, interventions=edits)
-        assert ours.ids == plain.ids
-        for mine, theirs in zip(ours.tokens, plain.tokens, strict=True):
-            assert mine == pytest.approx(theirs, abs=2e-4)
-        totals.append(ours.total)
-    assert all(totals[0] != other for other in totals[1:])  # the edits did something
-    assert all("forward" not in block.__dict__ for block in subject.network.blocks)
-
-
-def test_prepared_text_computes_choices_of_one_token_once_and_leaves_nothing_behind_after_an_error():
-    subject = tiny("llama")
-    conversations = [[{"role": "user", "content": "1 2 3"}]] * 4
-    prepared = subject.prepare(conversations, ["a", "b", "c", "dd"], [1])
-    assert len(prepared._texts.rows) == 2
-    edit = Intervention("steer", 1, torch.ones(subject.d_model), (1.0, 2.0, 3.0, 4.0))
-    with pytest.raises(ValueError, match="one amount for all rows"):
-        prepared.score([edit])
-
-    def broken(done: int, total: int) -> None:
-        raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        prepared.score([Intervention("steer", 1, torch.ones(subject.d_model), 1.0)], progress=broken)
-    assert all("forward" not in block.__dict__ for block in subject.network.blocks)
-
-
-# Items and their price ------------------------------------------------------------------------------------------------
-
-
-def test_there_are_a_thousand_different_items_in_four_families_and_a_seed_makes_them_again():
-    found = items(0)
-    assert len(found) >= 1000
-    families = {item.family for item in found}
-    assert families == {"arithmetic", "copying", "facts", "instructions"}
-    assert all(sum(item.family == family for item in found) >= 250 for family in families)
-    assert len({(str(item.conversation), item.choices[0]) for item in found}) == len(found)
-    assert all(len(set(item.choices)) == len(item.choices) >= 2 for item in found)
-    assert found == tuple(item for family in item_families() for item in composed(family, 0))
-    assert found != items(1)
-
-
-def test_the_arithmetic_is_right():
-    sums = re.compile(r"(\d+) (\+|-|x|plus) (\d+) (?:=|is)$")
-    seen = 0
-    for item in items(0):
-        asked = sums.search(item.conversation[-1]["content"])
-        if item.family != "arithmetic" or asked is None:
-            continue
-        a, sign, b = int(asked[1]), asked[2], int(asked[3])
-        right = {"+": a + b, "plus": a + b, "-": a - b, "x": a * b}[sign]
-        assert int(item.choices[0]) == right
-        assert right not in [int(choice) for choice in item.choices[1:]]
-        seen += 1
-    assert seen > 150
-
-
-def test_a_template_that_cannot_be_filled_says_so(tmp_path):
-    text = "family: f\npools: {p: [a, b]}\ntemplates:\n  - {id: t, n: 3, each: x, draw: {x: p, y: p}, user: '{x}', answer: '{x}', wrong: ['{y}']}\n"
-    (tmp_path / "f.yaml").write_text(text)
-    with pytest.raises(LibraryError, match="template t of f cannot make 3 different items"):
-        list(composed(item_families(tmp_path)[0], 0))
-    (tmp_path / "f.yaml").write_text(text.replace("x: p", "x: q"))
-    with pytest.raises(LibraryError, match=r"f\.yaml.*template t draws from q"):
-        item_families(tmp_path)
-
-
-def paired(n: int = 1000, right: float = 0.75, lost: float = 0.0, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    before = (rng.random(n) < right).astype(float)
-    after = np.where(rng.random(n) < lost, 0.0, before)
-    return before, after, np.full(n, 0.25), [f"s{index}" for index in range(n)]
-
-
-def test_loss_by_hand_and_its_cost():
-    before, after = np.array([1.0, 1, 1, 1, 0, 0] * 50), np.array([1.0, 1, 1, 0, 0, 0] * 50)
-    found = price.loss(before, after, np.full(300, 1 / 3), list(range(300)))
-    assert found.estimate == pytest.approx((4 / 6 - 3 / 6) / (4 / 6 - 1 / 3))
-    assert found.low < found.estimate < found.high
-    assert price.loss(before, before, np.full(300, 1 / 3), list(range(300))).high == 0
-    # Items that ask the same thing count as one: ten copies of each tell no more than one.
-    copies = price.loss(
-        np.repeat(before, 10), np.repeat(after, 10), np.full(3000, 1 / 3), np.repeat(range(300), 10).tolist()
-    )
-    assert copies == pytest.approx(found)
-
-
-def test_a_subject_at_chance_has_no_price():
-    before, after, chance, stimuli = paired(right=0.25, lost=0.1)
-    assert price.loss(before, after, chance, stimuli).high is None
-    assert price.reach([1.0], after[None], np.zeros(1000), chance, stimuli, 0.05).strongest is None
-
-
-def test_the_interval_of_the_loss_covers_the_truth():
-    inside = 0
-    for seed in range(200):
-        before, after, chance, stimuli = paired(400, lost=0.1, seed=seed)
-        found = price.loss(before, after, chance, stimuli)
-        inside += found.low <= 0.1 * 0.75 / 0.5 <= found.high
-    assert inside >= 184
-
-
-def test_the_budget_reaches_as_far_as_the_last_strength_before_it_is_exceeded():
-    strengths, lost = [-1.0, -2.0, -4.0, -6.0], [0.0, 0.01, 0.10, 0.0]
-    before, _, chance, stimuli = paired(2000)
-    after = np.stack([np.where(np.random.default_rng(9).random(2000) < share, 0.0, before) for share in lost])
-    found = price.reach(strengths, after, before, chance, stimuli, 0.05)
-    assert found.strongest == -2.0  # −6 costs nothing, but the way there does
-    assert -4 < found.crossing < -2
-    assert found.high < found.crossing < found.low < -2  # from the weaker to the stronger end
-    none = price.reach(strengths[:1], after[:1], before, chance, stimuli, 0.05)
-    assert (none.strongest, none.crossing, none.low, none.high) == (-1.0, None, None, None)
-
+from greenroom.report.charts import ticks
+from greenroom.report.results import RunResults
+from greenroom.runs.shared_results import place
+from greenroom.studies.frontier import STUDY, Turning, cloze, leakage, replies, stages
+from greenroom.studies.frontier.chapter import chapters
+from greenroom.studies.running import write_page
+from greenroom.subject import tiny
 
 # Replies --------------------------------------------------------------------------------------------------------------
 
@@ -192,89 +50,55 @@ def test_a_topic_counts_only_where_nobody_asked_about_it():
 
 # The run --------------------------------------------------------------------------------------------------------------
 
+SIZE = {"strengths": [-40, -1, 1, 40], "floors": ["default:p25", "-1"], "replies": 6, "neutral": 4, "tokens": 8}
+
 
 @pytest.fixture(scope="module")
 def subject():
     return tiny("llama")
 
 
+@pytest.fixture(scope="module")
+def known(subject):
+    return known_items(subject)
+
+
 @pytest.fixture
-def few_items():
-    """Every tenth item, so that a run takes seconds."""
-    return items(0)[::10]
-
-
-def north(subject, name="north") -> Direction:
-    vector = torch.randn(subject.d_model, generator=torch.Generator().manual_seed(3))
-    scale = Calibration.of(np.random.default_rng(0).normal(0, 30, (6, 8)))
-    return Direction(
-        name=name, kind="trait", layer=2, vectors={2: vector / vector.norm()}, calibration={2: scale},
-        subject=subject.name, fingerprint=subject.fingerprint, sign_test=SignTest("northern", "southern", 2.0, -1.0),
-    )  # fmt: skip
-
-
-class Vowels:
-    """A checker: share of vowels."""
-
-    name, kind = "vowels", "checker"
-
-    def __call__(self, conversations, replies):
-        return np.array([sum(letter in "aeiou" for letter in reply) / max(1, len(reply)) for reply in replies])
-
-
-def known_items(subject, few):
-    """Items that this very subject answers right, four in five, so that it has something to lose."""
-    rows = [(item.conversation, choice) for item in few for choice in item.choices]
-    totals, begin, made = subject.score([c for c, _ in rows], [t for _, t in rows]).total, 0, []
-    for index, item in enumerate(few):
-        own = totals[begin : begin + len(item.choices)]
-        begin += len(item.choices)
-        order = sorted(range(len(own)), key=lambda at: -own[at])
-        order = order if index % 5 else order[::-1]
-        made.append(dataclasses.replace(item, choices=tuple(item.choices[at] for at in order)))
-    return made
-
-
-def test_capability_of_many_settings_at_once(subject, few_items):
-    test = CapabilityTest(subject, [1, 2], items=known_items(subject, few_items))
-    turned = north(subject)
-    frame = capability(subject, {"none": (), "mild": [turned.steer(0.001)], "wild": [turned.steer(4.0)]}, test=test)
-    overall = {row["setting"]: row for row in frame.filter(pl.col("family") == "all").to_dicts()}
-    assert set(frame["family"]) == {"all", "arithmetic", "copying", "facts", "instructions"}
-    assert overall["none"]["accuracy"] == pytest.approx(0.8, abs=0.02)
-    assert overall["none"]["capability_loss"] == overall["none"]["capability_loss_high"] == 0
-    assert abs(overall["mild"]["capability_loss"]) < overall["wild"]["capability_loss"]
-    assert overall["wild"]["capability_loss_low"] > 0.05
-
-
-def test_an_answer_that_is_no_number_is_no_right_answer_and_ties_share(subject, few_items):
-    test = CapabilityTest(subject, [2], items=few_items[:2])
-    assert [len(item.choices) for item in test.items] == [4, 4]
-    nan, totals = float("nan"), [-1.0, -1.0, -2.0, -3.0, -1.0, -2.0, float("nan"), -3.0]
-    test._prepared = SimpleNamespace(score=lambda edits: Scores(totals, [], []))
-    assert test.correct().tolist() == [0.5, 0.0]
-    totals[:4], totals[4:] = [nan] * 4, [-2.0, -1.0, -3.0, -3.0]
-    assert test.correct().tolist() == [0.0, 0.0]
-
-
-def test_a_frontier_from_end_to_end_resumes_and_is_the_same_again(subject, few_items, tmp_path, monkeypatch):
+def frontier(subject, known, tmp_path, monkeypatch):
+    """Measures the frontier of this subject, on items that it knows."""
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    known = known_items(subject, few_items)
-    monkeypatch.setattr(exam, "_all", lambda seed: tuple(known))
-    size = {"strengths": [-40, -1, 1, 40], "floors": ["default:p25", "-1"], "replies": 6, "neutral": 4, "tokens": 8}
-    reading = measure._Stages.reading
+    monkeypatch.setattr("greenroom.capability.score.all_items", lambda seed: known)
 
-    def stop(self):
+    def measured(name="run", direction=None, score=None, **size):
+        turned = direction or north(subject)
+        return measure_frontier(subject, turned, tmp_path / name, score=score, **{**SIZE, **size})
+
+    return measured
+
+
+def page_of(result):
+    return (result.path / "report.html").read_text(encoding="utf-8")
+
+
+def section(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}".*?</section>', page, flags=re.DOTALL)
+    assert found, name
+    return found[0]
+
+
+def test_a_frontier_from_end_to_end_resumes_and_is_the_same_again(frontier, subject, monkeypatch):
+    reading = stages.read
+
+    def stop(work):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure._Stages, "reading", stop)
+    monkeypatch.setattr(stages, "read", stop)
     with pytest.raises(KeyboardInterrupt):
-        measure_frontier(subject, north(subject), tmp_path / "run", score=Vowels(), **size)
-    written = (tmp_path / "run" / "tables" / "replies.parquet").read_bytes()
-    monkeypatch.setattr(measure._Stages, "reading", reading)
-    result = measure_frontier(subject, north(subject), tmp_path / "run", score=Vowels(), **size)
-    assert (tmp_path / "run" / "tables" / "replies.parquet").read_bytes() == written
-    again = measure_frontier(subject, north(subject), tmp_path / "other", score=Vowels(), **size)
+        frontier(score=Vowels())
+    monkeypatch.setattr(stages, "read", reading)
+    result = frontier(score=Vowels())
+    again = frontier("other", score=Vowels())
+    assert result.table("replies").equals(again.table("replies"))
     assert result.frame.equals(again.frame, null_equal=True)
 
     frame = result.frame
@@ -287,76 +111,134 @@ def test_a_frontier_from_end_to_end_resumes_and_is_the_same_again(subject, few_i
     assert wild["capability_loss_high"] > 0.05
     assert wild["cloze_shift"] != 0
     assert wild["effect_unit"] == "score"
-    reach = result.summary["reach"]
-    assert set(reach) == {"up", "down", "cap"}
-    assert reach["up"]["strongest"] in (None, 1.0)
-    assert 0 < reach["up"]["crossing"] < 40
-    stored = kept(subject.fingerprint, "frontier-north")
-    assert read_table(stored / "tables" / "frontier.parquet").equals(frame, null_equal=True)
-    assert kept(subject.fingerprint, "frontier") is None
-
-    page = (tmp_path / "run" / "frontier.html").read_text()
-    (tmp_path / "run" / "frontier.html").unlink()
-    assert main(["report", str(tmp_path / "run")]) == 0
-    assert (tmp_path / "run" / "frontier.html").read_text() == page
-    assert "within a budget of 5 %" in page or "stays within a budget" in page
-    ours = page[: page.index('<script id="figures"')]
-    assert not re.search(r"(?:src|href)=", ours)  # opens from disk, without network
-    figures_shown = json.loads(re.search(r'<script id="figures" type="application/json">(.*?)</script>', page, re.S)[1])
-    assert [one["id"] for one in figures_shown] == ["effect", "price", "perplexity", "degenerate", "leakage"]
-    assert "northern" not in str(result)
-    assert "\n" in str(result)
+    limits = result.limits
+    assert set(limits) == {"up", "down", "cap"}
+    assert limits["up"]["strongest"] in (None, 1.0)
+    assert 0 < limits["up"]["crossing"] < 40
+    assert not place(subject.fingerprint, "frontier").exists()  # an audit shows that of the axis alone
 
 
-def test_the_axis_is_scored_cold_and_library_traits_by_what_they_are(subject, few_items, tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(exam, "_all", lambda seed: few_items[::4])
-    axis = dataclasses.replace(north(subject, "assistant_axis"), kind="axis")
-    size = {"strengths": [2], "floors": [], "replies": 4, "neutral": 4, "tokens": 8}
-    result = measure_frontier(subject, axis, tmp_path / "axis", **size)
-    assert (result.summary["score_kind"], result.summary["effect_unit"]) == ("cold_projection", "sd")
+def test_every_interval_of_the_page_is_a_measure_and_equals_the_table(frontier):
+    result = frontier(score=Vowels())
+    found = RunResults.of(result.path).study("frontier")
+    up, down = found.measure("crossing_up"), found.measure("crossing_down")
+    assert up["primary"]
+    assert up["estimate"] == result.limits["up"]["crossing"]
+    assert down["low"] is None or down["low"] <= down["estimate"] <= down["high"]
+    series = found.series("by_setting", "intervention", "level", "quantity")
+    assert series["quantity"].unique(maintain_order=True).to_list() == [
+        "effect", "cloze_shift", "capability_loss", "leakage", "topic_shift",
+    ]  # fmt: skip
+    wild = series.filter(intervention="steer", level="+40", quantity="capability_loss").row(0, named=True)
+    row = result.frame.row(by_predicate=pl.col("strength") == 40, named=True)
+    assert [wild[end] for end in ("estimate", "low", "high")] == [
+        row["capability_loss"], row["capability_loss_low"], row["capability_loss_high"],
+    ]  # fmt: skip
+    families = found.series("by_family", "intervention", "level", "family")
+    assert set(families["family"]) == {"arithmetic", "copying", "facts", "instructions"}
+
+
+def test_its_page_opens_from_disk_and_every_axis_has_ticks(frontier):
+    result = frontier(score=Vowels())
+    page = page_of(result)
+    (result.path / "report.html").unlink()
+    write_page(result.path)
+    assert page_of(result) == page
+    assert "budget of 5\N{NO-BREAK SPACE}%" in section(page, "frontier")
+    assert "cap default:p25" in section(page, "frontier-families")
+    made = chapters(RunResults.of(result.path).study("frontier"))
+    assert [one.id for one in made] == ["frontier", "frontier-families", "frontier-replies"]
+    panels = [panel for one in made for exhibit in one.exhibits for panel in exhibit.panels]
+    assert [panel.id for panel in panels][:5] == [
+        "frontier-effect", "frontier-capability-loss", "frontier-perplexity", "frontier-degenerate-share",
+        "frontier-leakage",
+    ]  # fmt: skip
+    for panel in panels:
+        drawn = go.Figure({"data": panel.spec["data"], "layout": panel.spec["layout"]})
+        for axis in (drawn.layout.xaxis, drawn.layout.yaxis):
+            low, high = sorted(axis.range)
+            at = np.log10(axis.tickvals) if axis.type == "log" else np.array(axis.tickvals)
+            assert ((at >= low) & (at <= high)).sum() >= 2, panel.id
+    said = str(result)
+    assert "northern" not in said
+    assert "−40 sd" in said
+    assert len(said.splitlines()) < 40
+
+
+def test_a_sentence_claims_no_effect_where_the_interval_includes_0(frontier):
+    """A budget that lasts from −1 to +1 sd says nothing of what happens there."""
+    result = frontier(strengths=[-0.001, 0.001], floors=[], score=Vowels(), budget=0.5)
+    rows = result.frame.filter(pl.col("strength") != 0)
+    assert (rows["effect_low"] <= 0).all()
+    assert (rows["effect_high"] >= 0).all()
+    assert "can be turned from −0.001 to +0.001 sd within a budget of 50\N{NO-BREAK SPACE}%" in str(result)
+    assert "no effect shown at either end" in str(result)
+    one_side = frontier("up", strengths=[0.001], floors=[], score=Vowels(), budget=0.5)
+    assert "no effect shown there" in str(one_side)
+    assert "other way" not in str(one_side)  # it was not tried
+
+
+def test_a_model_at_chance_has_no_price_and_says_why(frontier, subject, known, monkeypatch):
+    wrong = tuple(dataclasses.replace(item, choices=item.choices[::-1]) for item in known)
+    monkeypatch.setattr("greenroom.capability.score.all_items", lambda seed: wrong)
+    result = frontier(score=Vowels())
+    measures = {row["name"]: row for row in result.summary["measures"]}
+    assert measures["crossing_up"]["grade"] == "void"
+    assert "cannot be told" in result.summary["headline"]
+    assert "not surely above chance" in result.summary["headline"]
+    assert "stays below" not in str(result)
+    assert "is-void" in section(page_of(result), "frontier")
+
+
+def test_the_axis_is_scored_cold_and_kept_for_audits(frontier, subject):
+    axis = north(subject, "assistant_axis", "axis")
+    result = frontier("axis", axis, strengths=[2], floors=[], replies=4)
+    reading, settings = (result.summary["results"]["frontier"][part] for part in ("reading", "settings"))
+    assert (reading["kind"], settings["unit"]) == ("cold_projection", "sd")
     steered = result.frame.row(by_predicate=pl.col("strength") == 2, named=True)
     assert steered["effect"] is not None
     assert steered["cloze_shift"] is not None
-    assert kept(subject.fingerprint, "frontier") is not None
-    # Items that this subject answers by chance: either it has something to lose, or there is no price.
-    assert (steered["capability_loss"] is None) == (result.summary["capability"] <= 0)
+    kept = place(subject.fingerprint, "frontier")
+    assert pl.read_parquet(kept / "tables" / "frontier.parquet").equals(result.frame, null_equal=True)
+    nameless = north(subject, "imported", "axis")
+    assert cloze.forced_choices(nameless) == []
 
+
+def test_library_traits_are_asked_about_what_they_are(subject):
     shouting = library.trait("shouting")
     named_so = north(subject, "shouting")
     assert len(cloze.forced_choices(named_so)) == len(cloze.stimuli()["poles"]) + len(shouting.pairs)
     asked = {text[-1]["content"] for place, _, text in replies.prompts_of(named_so, 50, 3) if place == "effect"}
     assert asked == {question.text for question in shouting.questions if question.held_out}
     assert "capital" in leakage.topic_words(named_so)
-    nameless = dataclasses.replace(north(subject, "imported"), kind="axis")
-    assert cloze.forced_choices(nameless) == []
 
 
-def test_bad_sizes_are_one_line_before_anything_is_written(subject, tmp_path):
+def test_bad_sizes_are_one_line_before_anything_is_written(frontier, tmp_path):
     for wrong, said in (
         ({"budget": 5.0}, "share between 0 and 1"),
-        ({"replies": 1}, "too few"),
+        ({"replies": 1}, "replies 1: .*greater than or equal to 2"),
         ({"strengths": [400]}, "−100 to 100"),
     ):
-        with pytest.raises(DirectionError, match=said):
-            measure_frontier(subject, north(subject), tmp_path / "run", score=Vowels(), **wrong)
+        with pytest.raises(GreenroomError, match=said):
+            frontier(**wrong)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_verb_reads_budget_and_strengths(capsys):
-    assert main(["frontier", "--budget", "2 in 3"]) == 2
-    assert "'2 in 3' is no share" in capsys.readouterr().err
-    assert main(["frontier", "--strengths", "a,b"]) == 2
-    assert "are no strengths" in capsys.readouterr().err
-    assert frontier_verb.share("5%") == frontier_verb.share("0.05") == 0.05
+def test_a_direction_or_floor_that_is_not_there_is_one_line(frontier, subject):
+    with pytest.raises(DirectionError, match="unknown floor"):
+        frontier(floors=["nowhere:p25"])
+    with pytest.raises(DirectionError, match="no direction 'south'"):
+        frontier("other", direction="south")
 
 
-# The embedded model ---------------------------------------------------------------------------------------------------
+def test_budgets_and_strengths_are_read_from_text():
+    assert Turning(budget="5%").budget == Turning(budget="0.05").budget == 0.05
+    assert Turning(strengths=("-4", "4")).strengths == (-4, 4)
+    assert STUDY.needs == "activations"
 
 
-@pytest.mark.model
-def test_the_embedded_model_is_above_chance_in_every_family(smollm2):
-    few = [item for index, item in enumerate(items(0)) if index % 5 == 0]
-    frame = capability(smollm2, {"none": ()}, test=CapabilityTest(smollm2, [29], items=few))
-    for row in frame.to_dicts():
-        assert row["capability"] > 0.2, row
+def test_ticks_are_round_and_hold_the_range():
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert ticks(-8, 8)[0] <= -8
+    assert ticks(103.4, 105.6)[-1] >= 105.6
+    assert all(2 <= len(ticks(0, span)) <= 9 for span in (1e-6, 0.3, 7, 99, 12345))

@@ -23,7 +23,7 @@ from greenroom.studies.running import measure
 from greenroom.studies.study import Found, Job
 from greenroom.subject import tiny
 
-STUDY = study_named("hold")
+STUDY: Any = study_named("hold")
 PRESSURES = [pressure.name for pressure in stimuli().pressures]
 SEED, TOKENS = 3, 8
 
@@ -158,6 +158,8 @@ def test_an_effect_that_may_be_none_is_weak_and_one_not_read_is_void(tmp_path: P
     assert found["prefill.hot"].grade == "void"
     assert found["prefill.hot"].estimate is None
     assert found["prefill.hot"].reason == reasons["unread"]
-    weak = found["role_instruction.hot"]
-    assert weak.low < 0 < weak.high
-    assert (weak.grade, weak.reason) == ("C", reasons["unsure"])
+    graded = [one for one in found.values() if one.estimate is not None]
+    for one in graded:
+        weak = one.low <= 0 <= one.high
+        assert (one.grade, one.reason) == (("C", reasons["unsure"]) if weak else ("B", reasons["paired"]))
+    assert sum(one.grade == "C" for one in graded) > len(graded) / 2

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import plotly.graph_objects as go
-import polars as pl
 import pytest
-
 from greenroom.auditing.contents import chapters
+from report_fixture import write_run
+
 from greenroom.report.page import write_report
 from greenroom.report.parts import Results
-from report_fixture import write_run
 from studies_fixture import write_studies
 
-STUDIES = ("behaviour", "archetypes", "frontier")
+STUDIES = ("frontier",)
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +47,15 @@ def test_studies_stand_in_order_each_with_sentence_figure_and_table(folder: Path
 
 def test_a_study_says_where_it_comes_from_and_how_it_was_measured(folder: Path, tmp_path: Path) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
-    for name, command in zip(STUDIES, ("map --behaviour", "archetypes", "frontier"), strict=True):
+    for name, command in zip(STUDIES, ("frontier",), strict=True):
         assert f"greenroom {command}, seed 3" in section(page, name)
     methods = section(page, "methods")
-    assert all(word in methods for word in ("Distance in words", "Archetypes.", "Price."))
+    assert "Price." in methods
     shutil.copytree(folder, tmp_path / "run")
-    (tmp_path / "run" / "behaviour" / "run.json").write_text("{}")  # as `audit --full` leaves it
-    own = section(write_report(tmp_path / "run").read_text(encoding="utf-8"), "behaviour")
+    (tmp_path / "run" / "frontier" / "run.json").write_text("{}")  # as `audit --full` leaves it
+    own = section(write_report(tmp_path / "run").read_text(encoding="utf-8"), "frontier")
     assert "kept since" not in own
-    assert "kept since" in section(page, "behaviour")
-
-
-def test_every_archetype_has_a_card_and_unstable_ones_say_so(folder: Path) -> None:
-    frame = pl.read_parquet(folder / "archetypes" / "tables" / "archetypes.parquet")
-    chapter = next(one for one in chapters(Results.of(folder)) if one.id == "archetypes")
-    assert chapter.open_table is not None
-    names = [row[0] for row in chapter.open_table.rows]
-    assert len(set(names)) == frame.height
-    assert sum("unstable" in name for name in names) == frame.filter(~pl.col("stable")).height > 0
-    assert {quote.role for quote in chapter.quotes}
+    assert "kept since" in section(page, "frontier")
 
 
 @pytest.mark.parametrize("absent", STUDIES)
@@ -76,19 +64,3 @@ def test_a_study_that_is_not_there_leaves_its_chapter_out(folder: Path, tmp_path
     shutil.rmtree(tmp_path / "run" / absent)
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert [name for name in STUDIES if f'<section id="{name}"' in page] == [name for name in STUDIES if name != absent]
-
-
-def test_a_map_without_an_axis_and_without_an_interval_is_still_drawn(folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(folder, run)
-    at = run / "behaviour" / "summary.json"
-    missing = dict.fromkeys(("mantel_low", "mantel_high", "floor_bits", "split_half"))
-    at.write_text(json.dumps({**json.loads(at.read_text()), **missing}))
-    for kind, table, column in (
-        ("behaviour", "behaviour_places", "axis_sd"),
-        ("archetypes", "archetype_places", "axis"),
-    ):
-        path = run / kind / "tables" / f"{table}.parquet"
-        pl.read_parquet(path).with_columns(pl.lit(None, pl.Float64).alias(column)).write_parquet(path)
-    page = write_report(run).read_text(encoding="utf-8")
-    assert all(f'<section id="{name}"' in page for name in STUDIES)

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from greenroom.reader.posterior.posterior import Posterior as Posterior
     from greenroom.reader.posterior.who import who as who
     from greenroom.reader.read import read as read
-    from greenroom.studies.archetypes.stages import ArchetypesResult as ArchetypesResult
-    from greenroom.studies.archetypes.stages import find_archetypes as find_archetypes
-    from greenroom.studies.behavioural_map.stages import BehaviourResult as BehaviourResult
-    from greenroom.studies.behavioural_map.stages import map_behaviour as map_behaviour
+    from greenroom.studies.archetypes import ArchetypesResult as ArchetypesResult
+    from greenroom.studies.archetypes import find_archetypes as find_archetypes
+    from greenroom.studies.behavioural_map import BehaviourResult as BehaviourResult
+    from greenroom.studies.behavioural_map import map_behaviour as map_behaviour
     from greenroom.studies.drift.stages import DriftResult as DriftResult
     from greenroom.studies.drift.stages import measure_drift as measure_drift
-    from greenroom.studies.frontier.stages import FrontierResult as FrontierResult
-    from greenroom.studies.frontier.stages import measure_frontier as measure_frontier
+    from greenroom.studies.frontier import FrontierResult as FrontierResult
+    from greenroom.studies.frontier import measure_frontier as measure_frontier
     from greenroom.studies.selftalk.stages import SelfTalkResult as SelfTalkResult
     from greenroom.studies.selftalk.stages import measure_selftalk as measure_selftalk
     from greenroom.subject import Reply as Reply
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
 
 # Where each public name lives. The block above says the same to editors; a test holds the two together.
 HOMES = {
-    "greenroom.studies.archetypes.stages": ("ArchetypesResult", "find_archetypes"),
+    "greenroom.studies.archetypes": ("ArchetypesResult", "find_archetypes"),
     "greenroom.auditing.audit": ("AuditResult", "audit"),
-    "greenroom.studies.behavioural_map.stages": ("BehaviourResult", "map_behaviour"),
+    "greenroom.studies.behavioural_map": ("BehaviourResult", "map_behaviour"),
     "greenroom.studies.drift.stages": ("DriftResult", "measure_drift"),
     "greenroom.studies.selftalk.stages": ("SelfTalkResult", "measure_selftalk"),
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),
-    "greenroom.studies.frontier.stages": ("FrontierResult", "measure_frontier"),
+    "greenroom.studies.frontier": ("FrontierResult", "measure_frontier"),
     "greenroom.reader.monitor": ("Monitor",),
     "greenroom.reader.posterior.posterior": ("Posterior",),
     "greenroom.reader.posterior.who": ("who",),

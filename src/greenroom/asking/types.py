@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenroom.conversation import Conversation
-from greenroom.errors import LibraryError
+from greenroom.errors import GreenroomError, LibraryError
 from greenroom.measures.design import shuffled
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class Size(BaseModel):
     """How much a study asks, and in which variants. Each field is an option of its verb and of its Inspect task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The standard size but for what is given; GreenroomError in one line for a value out of range."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field, message = str(first["loc"][0]), str(first["msg"])
+            raise GreenroomError(f"{field} is {given.get(field)!r}: {message[:1].lower()}{message[1:]}") from error
 
 
 @dataclass(frozen=True)

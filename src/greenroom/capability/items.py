@@ -1,4 +1,4 @@
-"""Capability items: short questions with one right continuation, composed from the templates in stimuli/capability/*.yaml.
+"""Capability items: short questions with one right continuation, composed from the templates in questions/*.yaml.
 
 A template draws rows from pools (words, small tables, or sums worked out here) and fills its texts with them. Answers
 are scored by likelihood, so that a small model is above chance, and nothing has to be parsed.
@@ -126,7 +126,7 @@ class Template(BaseModel):
 
 
 class Family(BaseModel):
-    """One file of stimuli/capability."""
+    """One file of questions."""
 
     model_config = ConfigDict(extra="forbid")
     family: str
@@ -159,7 +159,7 @@ def _family(path: Path) -> Family:
 
 
 @cache
-def items(seed: int = 0) -> tuple[Item, ...]:
+def all_items(seed: int = 0) -> tuple[Item, ...]:
     """All items, the same for one seed."""
     return tuple(item for family in families() for item in composed(family, seed))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from greenroom.directions.archetypes import RESAMPLES, Advance, Archetypes, ReplyVectors, search
+from greenroom.directions.archetypes import Advance, Archetypes, ReplyVectors, search
 from greenroom.directions.behavioural_map import usual_questions
 from greenroom.directions.cast import DEFAULT, Cast
 from greenroom.directions.portraits import Portraits, portraits
@@ -24,7 +24,7 @@ def search_replies(
     values: Array,
     axis: Array | None,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int,
     seed: int = 0,
     progress: Advance | None = None,
 ) -> tuple[Archetypes, Portraits]:

@@ -25,7 +25,6 @@ from greenroom.measures.sparse_factors import fit_factors, matched, strengths
 VARIANCE, COMPONENTS = 0.9, 16
 CLUSTER_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10)
 FACTOR_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
-RESAMPLES = 40
 # Mean Jaccard overlap of a cluster with its best partner; below .75 a cluster is not to be relied on (Hennig 2007,
 # Computational Statistics & Data Analysis 52). Median cosine of a factor with its partner; .85 is the usual bound for
 # calling two factors alike (Lorenzo-Seva & ten Berge 2006, Methodology 2).
@@ -122,10 +121,11 @@ class Archetypes:
         return {one.name: (one.direction @ self.space.components).astype(np.float32) for one in self.archetypes}
 
 
-def search(
-    replies: ReplyVectors, *, seed: int = 0, resamples: int = RESAMPLES, progress: Advance | None = None
-) -> Archetypes:
-    """Clusters and factors of the searched roles. Raises ValueError with fewer than ten roles or two questions."""
+def search(replies: ReplyVectors, *, resamples: int, seed: int = 0, progress: Advance | None = None) -> Archetypes:
+    """Clusters and factors of the searched roles. resamples: how often stability draws the questions anew.
+
+    Raises ValueError with fewer than ten roles or two questions.
+    """
     names, questions = replies.named, np.unique(replies.question)
     if len(names) < 10 or len(questions) < 2:
         raise ValueError(

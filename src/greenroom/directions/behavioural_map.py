@@ -23,7 +23,6 @@ from greenroom.personas import Question, Role, library
 from greenroom.subject import Reply, Subject
 from greenroom.subject.subject import Progress
 
-ROLES, QUESTIONS, TOKENS = 24, 6, 32
 # Questions and tokens of the activation map: other questions than those of the behavioural one, so that one reply out
 # of character cannot move both maps.
 ACTIVATION_QUESTIONS, ACTIVATION_TOKENS = 9, 32
@@ -42,7 +41,7 @@ class Character:
         return cls(role.name, role.kind, role.instructions)
 
 
-def usual_characters(count: int = ROLES) -> tuple[Character, ...]:
+def usual_characters(count: int) -> tuple[Character, ...]:
     """The default character and count − 1 roles, evenly over the library (which lists them by kind)."""
     # The empty system message is no paraphrase: it says nothing about who to be.
     told = tuple(text for text in library.default_instructions() if text)
@@ -51,7 +50,7 @@ def usual_characters(count: int = ROLES) -> tuple[Character, ...]:
     return (Character(DEFAULT, DEFAULT, told), *(Character.of(able[index]) for index in picked))
 
 
-def usual_questions(count: int = QUESTIONS) -> tuple[Question, ...]:
+def usual_questions(count: int) -> tuple[Question, ...]:
     """One question of each topic in turn, until there are enough."""
     by_topic: dict[str, list[Question]] = {}
     for question in library.questions():
@@ -81,7 +80,7 @@ def sample_replies(
     characters: Sequence[Character],
     questions: Sequence[Question],
     *,
-    tokens: int = TOKENS,
+    tokens: int,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[SampledReply]:

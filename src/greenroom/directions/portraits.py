@@ -104,11 +104,11 @@ def portraits(
     tables = {
         "archetypes": pl.DataFrame(rows, schema_overrides={"jungian_cosine": pl.Float64, "axis_cosine": pl.Float64,
                                                            "jungian_p": pl.Float64, "default_sd": pl.Float64}),
-        "archetype_roles": pl.DataFrame(role_rows, schema_overrides={"strength": pl.Float64}),
-        "archetype_replies": pl.DataFrame(reply_rows),
-        "archetype_choice": _choices(found),
-        "archetype_places": places,
-        "archetype_arrows": arrows,
+        "roles": pl.DataFrame(role_rows, schema_overrides={"strength": pl.Float64}),
+        "replies": pl.DataFrame(reply_rows),
+        "choice": _choices(found),
+        "places": places,
+        "arrows": arrows,
     }  # fmt: skip
     return Portraits(tables, _numbers(replies, found, kinds, placed, seed))
 

@@ -84,7 +84,10 @@ def scorer_for(subject: Subject, scored: Direction | Trait | str, *, seed: int =
 
     For the assistant axis, and for a direction of which no trait is known, the cold projection on the direction itself.
     """
-    trait = _trait_of(scored)
+    if isinstance(scored, Direction):
+        trait = trait_of(scored)
+    else:
+        trait = scored if isinstance(scored, Trait) else library.trait(scored)
     if trait is None:
         assert isinstance(scored, Direction)
         # A trait that a user described is in no library, but its ruler was stored with its vector.
@@ -104,16 +107,12 @@ def scorer_for(subject: Subject, scored: Direction | Trait | str, *, seed: int =
     return ColdScorer(trait.name, subject, ruler)
 
 
-def _trait_of(scored: Direction | Trait | str) -> Trait | None:
-    """The trait that is scored; None for a direction of which no library trait is known."""
-    if isinstance(scored, Trait):
-        return scored
-    if isinstance(scored, str):
-        return library.trait(scored)
-    if scored.kind != "trait":
+def trait_of(direction: Direction) -> Trait | None:
+    """The library trait that a direction is made of, or named after; None when there is none."""
+    if direction.kind != "trait":
         return None
-    names = {trait.name: trait for trait in library.traits()}
-    return names.get(str(scored.recipe.get("trait") or scored.recipe.get("means") or scored.name))
+    name = str(direction.recipe.get("trait") or direction.recipe.get("means") or direction.name)
+    return next((trait for trait in library.traits() if trait.name == name), None)
 
 
 def _last_question(conversation: Conversation) -> str:

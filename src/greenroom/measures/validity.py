@@ -370,6 +370,17 @@ def _graded(name: str, value: float, count: int, *, score: float | None = None, 
     return Check(name, value, earned, sentence(said))
 
 
+def halves(reliability: float | None, questions: int) -> Check:
+    """Reliability by halves of the questions, stepped up to all of them (Spearman–Brown); None where the halves have
+    nothing in common, which is void. Low ones are C: noise weakens what is found, and cannot make it up."""
+    if questions < 4:  # a half would be a single question
+        return _unknown("halves", "C")
+    if reliability is None or reliability <= 0:
+        return Check("halves", reliability, "void", sentence(reason("halves", "void")))
+    grade: Grade = "A" if reliability >= RELIABILITY.a else "B" if reliability >= RELIABILITY.b else "C"
+    return Check("halves", reliability, grade, sentence(reason("halves", "said", value=reliability, n=questions)))
+
+
 def allowed(cases: int) -> Grade:
     """The best grade that so many cases allow."""
     return "A" if cases >= CASES_FOR["A"] else "B" if cases >= CASES_FOR["B"] else "C"

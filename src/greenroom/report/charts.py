@@ -7,9 +7,10 @@ again when the theme is switched. Teal, stone and rust are kept for places on th
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +54,69 @@ def layout(
         "annotations": list(notes),
         "shapes": list(shapes),
     }
+
+
+def plane(x_range: Sequence[float], y_range: Sequence[float], *, x: str = "", y: str = "") -> Spec:
+    """The layout of a plane: both axes on one scale, without ticks. x, y: what they are, where that means anything."""
+    plain = {"showticklabels": False, "zeroline": False, "showgrid": False}
+    margin = {"l": 28, "r": 8, "t": 8, "b": 30} if x or y else {"l": 8, "r": 8, "t": 8, "b": 8}
+    return layout(
+        x={**plain, "title": {"text": x}, "range": list(x_range)},
+        y={**plain, "title": {"text": y}, "range": list(y_range), "scaleanchor": "x"},
+        margin=margin,
+    )
+
+
+class Placed(NamedTuple):
+    """A character on a plane. axis: its place on the assistant axis, from 0 (the default character, which is drawn as a
+    ring) to -1 (the farthest); None where it is not known. more: shown beside its name when it is pointed at."""
+
+    name: str
+    kind: str
+    x: float
+    y: float
+    axis: float | None
+    more: str = ""
+    default: bool = False
+
+
+def characters(placed: Sequence[Placed]) -> Spec:
+    """A trace of characters: shape is the kind, colour the place on the axis."""
+    marker: Spec = {
+        "symbol": ["circle-open" if one.default else CHARACTER_SYMBOLS.get(one.kind, "circle") for one in placed],
+        "size": [16 if one.default else 9 for one in placed],
+        "line": {
+            "width": [3 if one.default else 1 for one in placed],
+            "color": ["var(--teal)" if one.default else "var(--paper)" for one in placed],
+        },
+    }
+    if all(one.axis is None for one in placed):
+        marker |= {"color": STONE}
+    else:
+        marker |= {"color": [one.axis or 0.0 for one in placed], "colorscale": AXIS_SCALE, "cmin": -1, "cmax": 0}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [one.x for one in placed],
+        "y": [one.y for one in placed],
+        "customdata": [[one.name, one.more] for one in placed],
+        "hovertemplate": "<b>%{customdata[0]}</b>  %{customdata[1]}<extra></extra>",
+        "marker": marker,
+    }
+
+
+def names(placed: Sequence[Placed]) -> list[Spec]:
+    """The names of characters in the order in which they get a place: the default one, then the farthest out."""
+    ordered = sorted(placed, key=lambda one: (not one.default, -math.hypot(one.x, one.y)))
+    return [
+        {"x": one.x, "y": one.y, "text": one.name, "style": "default" if one.default else "role"} for one in ordered
+    ]
+
+
+def ring(x: float, y: float) -> Spec:
+    """A ring around the point of a line that was chosen."""
+    marker = {"symbol": "circle-open", "size": 13, "color": INK, "line": {"width": 2.5}}
+    return {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "hoverinfo": "skip", "marker": marker}
 
 
 def line(x: Any, y: Any, *, color: str, width: float, dash: str = "solid") -> Spec:
@@ -141,6 +205,15 @@ def level(
         "layer": "below",
         "line": {"color": color, "width": width, "dash": dash},
     }
+
+
+def ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Round numbers that hold low … high between them, in steps of 1, 2 or 5 of some power of ten; at most about `most`."""
+    span = max(high - low, 1e-9)
+    power = 10.0 ** np.floor(np.log10(span / most))
+    step = next((size * power for size in (1, 2, 5) if span / (size * power) <= most), 10 * power)
+    marks = np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
+    return [float(np.round(mark, 12)) for mark in marks]
 
 
 def end_notes(x: float, ends: Sequence[tuple[float, str]], scale: float, x_shift: float = 8) -> list[Spec]:

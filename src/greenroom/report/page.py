@@ -94,9 +94,11 @@ def partial(name: str, folder: Traversable = TEMPLATES) -> Markup:
 
 
 def _kicker(run: RunResults, studies: Sequence[Results]) -> str:
-    """What kind of run it was, in words: the verb's own, else the study's title."""
+    """What kind of run it was, in words: the title of its one study, else the verb's own."""
+    if len(studies) == 1:
+        return str(studies[0].words["title"]).lower()
     kind = str(run.manifest["kind"])
-    return words()["page"]["kinds"].get(kind) or (studies[0].words["title"] if len(studies) == 1 else kind)
+    return words()["page"]["kinds"].get(kind, kind)
 
 
 def _references(studies: Sequence[Results]) -> list[dict[str, str]]:

@@ -79,11 +79,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows(Figure):
-    """A figure of rows that share one scale; `ticks` are (place in per cent, text)."""
+    """A figure of rows that share one scale; `ticks` are (place in per cent, text). long: labels of several words."""
 
     rows: tuple[Row, ...]
     ticks: tuple[tuple[float, str], ...] = ()
     poles: bool = False
+    long: bool = False
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def measure(
         run.close()
         return StudyResult(run.path, run.summary)
     with run:
-        progress.plan({f"{name}/{stage.name}": stage.title for name, own in stages.items() for stage in own})
+        progress.plan({f"{name}/{one.name}": _label(name, one) for name, own in stages.items() for one in own})
         for name, own in stages.items():
             write_text(run.path / name / "words.yaml", _words_of(name))
             for stage in own:
@@ -88,9 +88,10 @@ def _page(folder: Path) -> tuple[Path, str, list[Chapter]]:
     headlines = {name: one.headline for name, own in chapters.items() for one in reversed(own) if one.headline}
     from greenroom.studies import study_named
 
-    # A study that builds on another says more than that one does.
+    # A study that builds on another says more than that one does; one that an audit always has speaks before the others.
     below = {earlier for name in headlines for earlier in study_named(name).after}
-    headline = next((said for name, said in headlines.items() if name not in below), "")
+    leading = sorted(headlines, key=lambda name: study_named(name).audit != "always")
+    headline = next((headlines[name] for name in leading if name not in below), "")
     made = [one for own in chapters.values() for one in own]
     return write(run, made, headline, shown), headline, made
 
@@ -218,6 +219,14 @@ def inspect_model(work: Work) -> Model:
     return model_for(work.model, seed=work.seed)
 
 
+def _label(study: str, stage: Stage) -> str:
+    """What stands beside the bar of a stage."""
+    from greenroom.studies import about
+
+    title = about(study)["title"]
+    return title if stage.title == title else f"{title}: {stage.title[:1].lower()}{stage.title[1:]}"
+
+
 def _perform(stage: Stage, work: Work) -> None:
     """Runs a stage; its tables go to the study's folder."""
     from greenroom.subject.memory import release_memory
@@ -248,15 +257,15 @@ def _config(job: Job, model: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stimuli(study: str) -> str:
     files = resources.files("greenroom.studies").joinpath(study).iterdir()
-    texts = [file.read_text(encoding="utf-8") for file in sorted(files, key=str) if file.name.endswith(".yaml")]
-    return digest(*(text for text in texts))
+    asked = [file for file in sorted(files, key=str) if file.name.endswith(".yaml") and file.name != "words.yaml"]
+    return digest(*(file.read_text(encoding="utf-8") for file in asked))
 
 
 def _digest_of(given: Any) -> str:
     if hasattr(given, "fingerprint"):
         vectors = getattr(given, "vectors", {})
         return digest(given.fingerprint, *(vectors[layer].numpy().tobytes() for layer in sorted(vectors)))
-    return digest(str(given))
+    return digest(str(getattr(given, "name", given)))
 
 
 def _words_of(study: str) -> str:
@@ -266,17 +275,17 @@ def _words_of(study: str) -> str:
 def opened(model: str | Subject | Model, **how: Any) -> Subject | Model:
     """The model of that name: hosted, by Inspect's name for it, or else local; how: as `greenroom.load` takes it.
 
-    A model that is open already is returned as it is. GreenroomError for settings that a hosted model has not.
+    A model that is open already is returned. GreenroomError for settings that a hosted model has not, and for a local
+    model that cannot hold a conversation.
     """
-    if not isinstance(model, str):
-        return model
     from greenroom.asking.inspect import PROVIDER, hosted_model
+    from greenroom.subject import opened as checked
 
+    if not isinstance(model, str):
+        return checked(model) if is_local(model) else model  # type: ignore[arg-type]
     hosted = hosted_model(model)
     if hosted is None:
-        from greenroom.subject import load
-
-        return load(model.removeprefix(PROVIDER), **how)
+        return checked(model.removeprefix(PROVIDER), **how)
     for name, value in how.items():
         if value not in (None, "auto"):
             raise GreenroomError(f"--{name} is for a local model, and {model} is hosted; leave it out")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from greenroom.asking.types import Questions, Size, Talks
 from greenroom.conversation import Conversation
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 AXIS = "directions/assistant_axis.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
 Needs = Literal["text", "logprobs", "reader", "activations"]
+AnySize = TypeVar("AnySize", bound=Size)
 
 
 class Found:
@@ -91,11 +94,22 @@ class Work(Found):
 
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
-        from greenroom.directions import Direction
         from greenroom.directions.interventions import direction_named
 
+        return self._own_axis() or direction_named(self.subject, "assistant")
+
+    def reading_block(self) -> tuple[int, Direction | None]:
+        """The block at which replies are read, and the assistant axis: the one given, else this run's own, else the one
+        stored for these weights. Where there is none, none is built: the block is two thirds of the way up."""
+        from greenroom.directions.axis import reading_block
+
+        return reading_block(self.subject, self.given.get("axis") or self._own_axis())
+
+    def _own_axis(self) -> Direction | None:
+        from greenroom.directions import Direction
+
         own = self.run.path / AXIS
-        return Direction.load(own, self.subject) if own.exists() else direction_named(self.subject, "assistant")
+        return Direction.load(own, self.subject) if own.exists() else None
 
     def share(self, start: float, end: float) -> Callable[[int, int], None]:
         """Progress of one call of a stage, which fills the bar from `start` to `end` (shares of the whole)."""
@@ -183,6 +197,28 @@ def later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)(*given, **named)
 
     return call
+
+
+def sized(kind: type[AnySize], **given: Any) -> AnySize:
+    """A size from what a caller of a public function gave; GreenroomError in one line for what it may not be."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else "options"
+        message = first["msg"].removeprefix("Value error, ")
+        raise GreenroomError(f"{where} {given.get(where, '')!r}: {message[:1].lower()}{message[1:]}") from error
+
+
+def asked_of(size: Size) -> dict[str, str]:
+    """The options of a size that are not standard, as a command line has them, for `Job.asked`."""
+    given = {
+        name: value for name, value in size if value is not None and value != type(size).model_fields[name].default
+    }
+    return {
+        name.replace("_", "-"): ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in given.items()
+    }
 
 
 @dataclass(frozen=True)

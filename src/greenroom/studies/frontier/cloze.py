@@ -13,15 +13,14 @@ import yaml
 
 from greenroom.conversation import Conversation
 from greenroom.directions import Direction
-from greenroom.personas import Trait, library
+from greenroom.directions.scorers import trait_of
 from greenroom.subject import Intervention, Subject
-
-FOLDER = Path(__file__).parent
 
 
 @cache
 def stimuli() -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / "cloze.yaml").read_text(encoding="utf-8"))
+    """What the study asks, from explore.yaml."""
+    return yaml.safe_load(Path(__file__).with_name("explore.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,6 @@ class ForcedChoice:
     towards: str
     away: str
     cluster: str
-
-
-def trait_of(direction: Direction) -> Trait | None:
-    """The library trait that a direction is made of, or named after; None when there is none."""
-    if direction.kind != "trait":
-        return None
-    name = str(direction.recipe.get("trait") or direction.recipe.get("means") or direction.name)
-    return next((trait for trait in library.traits() if trait.name == name), None)
 
 
 def forced_choices(direction: Direction) -> list[ForcedChoice]:

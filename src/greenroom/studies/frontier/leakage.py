@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-
-import yaml
 
 from greenroom.conversation import Conversation
 from greenroom.directions import Direction
-from greenroom.studies.frontier.cloze import stimuli, trait_of
-
-
-@cache
-def neutral_tasks() -> tuple[str, ...]:
-    """Tasks in which a character has no business."""
-    return tuple(yaml.safe_load((Path(__file__).with_name("neutral.yaml")).read_text(encoding="utf-8")))
+from greenroom.directions.scorers import trait_of
+from greenroom.studies.frontier.cloze import stimuli
 
 
 def topic_words(direction: Direction) -> tuple[str, ...]:

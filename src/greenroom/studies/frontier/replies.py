@@ -12,12 +12,12 @@ from greenroom.directions import Direction
 from greenroom.directions.cold import cold_places
 from greenroom.directions.progress import share
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
-from greenroom.directions.scorers import Scorer
+from greenroom.directions.scorers import Scorer, trait_of
 from greenroom.measures.coherence import degenerate, perplexity, repeated_share
 from greenroom.measures.intervals import Interval, bootstrap_mean
 from greenroom.personas import library
-from greenroom.studies.frontier.cloze import trait_of
-from greenroom.studies.frontier.leakage import names_topic, neutral_tasks, topic_words
+from greenroom.studies.frontier.cloze import stimuli
+from greenroom.studies.frontier.leakage import names_topic, topic_words
 from greenroom.studies.frontier.settings import Setting
 from greenroom.subject import Capture, Subject
 
@@ -37,7 +37,7 @@ def prompts_of(direction: Direction, replies: int, neutral: int) -> list[tuple[s
         if trait is not None
         else [question.text for question in library.questions()]
     )
-    places = (("effect", held, replies), ("neutral", neutral_tasks(), neutral))
+    places = (("effect", held, replies), ("neutral", stimuli()["neutral"], neutral))
     return [
         (place, index % len(texts), [user(texts[index % len(texts)])])
         for place, texts, count in places

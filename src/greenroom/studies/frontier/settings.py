@@ -1,4 +1,4 @@
-"""The settings of a frontier: strengths from −8 to +8 sd, and cap floors."""
+"""The settings of a frontier: strengths in sd, and cap floors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Literal
 
 from greenroom.directions import Direction
 from greenroom.directions.interventions import cap, steer
-from greenroom.errors import DirectionError
 from greenroom.subject import Intervention
-
-STRENGTHS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
-FLOORS = ("default:p5", "default:p25", "default:p50")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +24,11 @@ class Setting:
 
 def settings_of(
     direction: Direction,
-    strengths: Sequence[float] = STRENGTHS,
-    floors: Sequence[str] = FLOORS,
+    strengths: Sequence[float],
+    floors: Sequence[str],
     layers: str = "auto",
 ) -> list[Setting]:
     """Strength 0 (the unedited subject) first among its own, then all strengths in order, then the floors."""
-    if any(not -100 <= strength <= 100 for strength in strengths):
-        raise DirectionError(f"strengths are in standard deviations; expected −100 to 100, got {list(strengths)}")
     found = []
     for strength in sorted({0.0, *map(float, strengths)}):
         edits = steer(direction, strength, layers=layers) if strength else ()

@@ -15,8 +15,8 @@ from greenroom.studies.study import Stage, Study, later
 
 
 class Conversations(Size):
-    conversations: int = Field(7, ge=1, description="conversations under each pressure, ten at most")
-    tokens: int = Field(16, ge=1, description="the most tokens that a reply may have")
+    conversations: int = Field(default=7, ge=1, description="conversations under each pressure, ten at most")
+    tokens: int = Field(default=16, ge=1, description="the most tokens that a reply may have")
 
 
 STUDY = Study(

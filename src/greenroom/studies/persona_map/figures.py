@@ -19,7 +19,9 @@ from greenroom.report.charts import (
     level,
     line,
     note,
+    plane,
     points,
+    ring,
     wrapped,
 )
 from greenroom.report.format import number
@@ -72,24 +74,8 @@ def map_of_roles(
     x_range = [float(xs.min()) - 0.06 * spread, float(xs.max()) + 0.06 * spread]
     y_range = [float(ys.min()) - 0.06 * spread, float(ys.max()) + 0.06 * spread]
     turned = toward is not None and toward[0] < 0
-    drawn = layout(
-        x={
-            "title": {"text": text["x"].format(share=share[0])},
-            "range": x_range[::-1] if turned else x_range,
-            "showticklabels": False,
-            "zeroline": False,
-            "showgrid": False,
-        },
-        y={
-            "title": {"text": text["y"].format(share=share[1])},
-            "range": y_range,
-            "scaleanchor": "x",
-            "showticklabels": False,
-            "zeroline": False,
-            "showgrid": False,
-        },
-        margin={"l": 28, "r": 8, "t": 8, "b": 30},
-    )
+    titles = {axis: text[axis].format(share=one) for axis, one in zip("xy", share, strict=False)}
+    drawn = plane(x_range[::-1] if turned else x_range, y_range, **titles)
     drawn["dragmode"] = "zoom"
     for name in ("xaxis", "yaxis"):
         drawn[name]["fixedrange"] = False
@@ -131,26 +117,20 @@ def _toward(roles: np.ndarray, default: np.ndarray) -> np.ndarray | None:
     return way if float(np.linalg.norm(way)) > 0 else None
 
 
-def _labels(
-    rows: list[dict[str, Any]], default: dict[str, Any] | None, points: np.ndarray, name: str
-) -> list[Spec]:
+def _labels(rows: list[dict[str, Any]], default: dict[str, Any] | None, points: np.ndarray, name: str) -> list[Spec]:
     """Names in the order in which they get a place: default, the ends of the axis, then the most outlying."""
     by_axis = sorted(rows, key=lambda row: row["axis_sd"])
     centre = points.mean(0)
     outlying = sorted(rows, key=lambda row: -float(np.hypot(row["pc1"] - centre[0], row["pc2"] - centre[1])))
     ordered = {row["role"]: row for row in [*by_axis[:5], *by_axis[-5:], *outlying]}
-    first = (
-        [{"x": default["pc1"], "y": default["pc2"], "text": name, "style": "default"}]
-        if default
-        else []
-    )
+    first = [{"x": default["pc1"], "y": default["pc2"], "text": name, "style": "default"}] if default else []
     return first + [
         {"x": row["pc1"], "y": row["pc2"], "text": row["role"].replace("_", " "), "style": "role"}
         for row in ordered.values()
     ]
 
 
-def layers(frame: pl.DataFrame, held_out: Mapping[str, Any], null: float, chosen: int, text: Mapping[str, Any]) -> Spec:
+def layers(frame: pl.DataFrame, held_out: Mapping[str, Any], null: float, block: int, text: Mapping[str, Any]) -> Spec:
     """Selection AUC by block with its standard error, the chosen block, and the held-out AUC with its interval.
 
     frame: layer, estimate, low, high; held_out: the measure `axis_auc`; null: what 95 % of shuffled labels stay below.
@@ -167,10 +147,9 @@ def layers(frame: pl.DataFrame, held_out: Mapping[str, Any], null: float, chosen
     shapes = [level(0.5)]
     shapes.append(level(null, dash="dot"))
     notes.append(note(x[-1], null, text["null_line"], anchor="right", shift=8))
-    value = y[x.index(chosen)]
-    ring = {"symbol": "circle-open", "size": 13, "color": INK, "line": {"width": 2.5}}
-    traces.append({"type": "scatter", "mode": "markers", "x": [chosen], "y": [value], "hoverinfo": "skip", "marker": ring})
-    notes.append(note(chosen, value, text["chosen"].format(layer=chosen), anchor="center", shift=-20))
+    value = y[x.index(block)]
+    traces.append(ring(block, value))
+    notes.append(note(block, value, text["chosen"].format(layer=block), anchor="center", shift=-20))
     if held_out["estimate"] is not None:
         held = x[-1] + 0.06 * (x[-1] - x[0])  # beside the blocks: it is no block's selection figure
         notes.append(note(held, held_out["estimate"], text["held_out"], anchor="center", shift=-22))
@@ -183,7 +162,7 @@ def layers(frame: pl.DataFrame, held_out: Mapping[str, Any], null: float, chosen
             x={
                 "title": {"text": text["x"]},
                 "range": [x[0] - 0.6, x[-1] + 0.12 * (x[-1] - x[0]) + 0.6],
-                "tickvals": [block for block in x if block % max(1, len(x) // 6) == 0],
+                "tickvals": [one for one in x if one % max(1, len(x) // 6) == 0],
                 "zeroline": False,
             },
             y={

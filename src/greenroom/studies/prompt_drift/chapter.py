@@ -21,7 +21,7 @@ def chapters(results: Results) -> list[Chapter]:
     answers = results.answers
     notes = [] if answers is None else [missing(kept_rules(answers))]
     more: dict[str, Any] = {"notes": notes, "open_heading": text["measures"], "open_table": _differences(results)}
-    first = results.measure("own_over_control")
+    first = next(iter(results.measures.filter(pl.col("part") == "").head(1).to_dicts()), None)
     if first is None or first["grade"] == VOID:
         finding = said(results.words["sentences"]["void"], model=results.model, reason=first["reason"] if first else "")
         return [chapter(results, "main", finding, grade=VOID, headline=finding, **more)]

@@ -97,8 +97,11 @@ def measures(frame: pl.DataFrame) -> list[Measure]:
 
 
 def _taken(found: dict[str, Interval], valid: Validity, **more: Any) -> list[Measure]:
+    """Measures of what was found. A void study keeps its primary even where nothing was read, so that it can say why."""
     return [
-        Measure(name, one.estimate, one.low, one.high, one.n, valid, **more) for name, one in found.items() if one.n
+        Measure(name, one.estimate, one.low, one.high, one.n, valid, **more)
+        for name, one in found.items()
+        if one.n or (valid.grade == "void" and name == "own_over_control")
     ]
 
 

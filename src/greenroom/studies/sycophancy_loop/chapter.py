@@ -32,15 +32,14 @@ def chapters(results: Results) -> list[Chapter]:
         "open_heading": text["measures"],
         "open_table": _numbers(results),
     }
-    first = results.measures.filter(pl.col("part") == "").head(1).to_dicts()
-    if not first or first[0]["grade"] == VOID:
-        reason = first[0]["reason"] if first else ""
-        finding = said(results.words["sentences"]["void"], model=results.model, reason=reason)
+    first = next(iter(results.measures.filter(pl.col("part") == "").head(1).to_dicts()), None)
+    if first is None or first["grade"] == VOID:
+        finding = said(results.words["sentences"]["void"], model=results.model, reason=first["reason"] if first else "")
         return [chapter(results, "main", finding, grade=VOID, headline=finding, **more)]
     headline, *rest = _sentences(results)
     exhibits = [made for made in (_gains(results), _curves(results)) if made is not None]
     finding = " ".join([headline, *rest])
-    return [chapter(results, "main", finding, *exhibits, grade=first[0]["grade"], headline=headline, **more)]
+    return [chapter(results, "main", finding, *exhibits, grade=first["grade"], headline=headline, **more)]
 
 
 def _measure(results: Results, name: str) -> dict[str, Any] | None:

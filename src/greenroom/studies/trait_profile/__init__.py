@@ -14,9 +14,11 @@ from greenroom.studies.study import Stage, Study, later
 
 
 class Profile(Size):
-    traits: int | None = Field(None, ge=1, description="how many traits of the library, by name (default all)")
-    questions: int = Field(5, ge=1, description="held-out questions of each trait, and others for a vector made anew")
-    tokens: int = Field(24, ge=1, description="the most tokens that a reply may have")
+    traits: int | None = Field(default=None, ge=1, description="how many traits of the library, by name (default all)")
+    questions: int = Field(
+        default=5, ge=1, description="held-out questions of each trait, and others for a vector made anew"
+    )
+    tokens: int = Field(default=24, ge=1, description="the most tokens that a reply may have")
 
 
 STUDY = Study(

@@ -77,9 +77,8 @@ def between_poles(own: pl.DataFrame, seed: int) -> Interval:
 
 
 def _told_apart(auc: Interval, text: Mapping[str, str]) -> Check:
-    grade: Grade = "void"
-    if auc.low is not None:
-        grade = next((name for name, least in AUC_CUTS if auc.low > least), grade)
+    passed: list[Grade] = [grade for grade, least in AUC_CUTS if auc.low is not None and auc.low > least]
+    grade = passed[0] if passed else "void"
     sentence = text["no_contrast" if grade == "void" else "contrast"]
     told = {"auc": number(auc.estimate), "low": number(auc.low), "high": number(auc.high)}
     return Check("pole_auc", auc.estimate, grade, sentence.format(**told))

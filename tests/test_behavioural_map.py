@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,8 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 
-from greenroom.cli import main
 from greenroom.directions.behavioural_map import (
+    ACTIVATION_QUESTIONS,
     Character,
     behavioural_map,
     bits_lost,
@@ -26,10 +27,15 @@ from greenroom.directions.rollouts import instructed
 from greenroom.errors import DirectionError, GreenroomError
 from greenroom.measures.mantel import mantel
 from greenroom.measures.scaling import classical, scaled, turned
-from greenroom.runs.shared_results import kept
+from greenroom.report.results import Results, RunResults
+from greenroom.runs import shared_results
 from greenroom.runs.tables import differences
-from greenroom.studies.behavioural_map.stages import map_behaviour
+from greenroom.studies import study_named
+from greenroom.studies.behavioural_map import Characters, map_behaviour
+from greenroom.studies.study import AXIS, Job, Work
 from greenroom.subject import tiny
+from maps_fixture import check_chapter, planted, planted_axis
+from reader_fixture import random_direction
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +223,7 @@ def test_reliability_is_high_for_the_same_and_none_for_noise() -> None:
 
 
 def test_the_usual_cast_has_the_default_character_and_all_kinds() -> None:
-    characters = usual_characters()
+    characters = usual_characters(24)
     assert len(characters) == 24
     assert characters[0].name == "default"
     assert len({one.kind for one in characters}) == 7
@@ -228,29 +234,36 @@ def test_the_usual_cast_has_the_default_character_and_all_kinds() -> None:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
+def results_of(folder: Path) -> Results:
+    found = RunResults.of(folder).study("behavioural_map")
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="module")
 def run(subject, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENROOM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        folder = tmp_path_factory.mktemp("runs") / "behaviour"
-        result = map_behaviour(subject, folder, roles=5, questions=2, tokens=6)
-        yield result, kept(subject.fingerprint, "behaviour")
+        folder = tmp_path_factory.mktemp("runs") / "map"
+        yield map_behaviour(subject, folder, roles=5, questions=2, tokens=6)
 
 
-def test_a_run_leaves_tables_a_report_and_kept_results(run, subject) -> None:
-    result, place = run
-    assert result.summary["n_roles"] == 5
-    assert result.summary["n_replies"] == 10
-    pairs = pl.read_parquet(result.path / "tables" / "behaviour_pairs.parquet")
-    assert pairs.height == 25
-    assert -1 <= result.summary["mantel_r"] <= 1
-    assert result.summary["split_half"] is None
-    page = (result.path / "report.html").read_text()
-    assert '<section id="behaviour"' in page
-    assert "greenroom map --behaviour tiny-llama --seed 0" in page
-    assert place is not None
-    assert json.loads((place / "summary.json").read_text())["mantel_r"] == result.summary["mantel_r"]
-    assert len(str(result).splitlines()) <= 24
+def test_a_run_leaves_tables_measures_a_report_and_shared_results(run, subject) -> None:
+    numbers = run.summary["results"]["behavioural_map"]["maps"]
+    assert (numbers["n_roles"], numbers["n_replies"], numbers["split_half"]) == (5, 10, None)
+    assert run.table("pairs").height == 25
+    (primary,) = [one for one in run.summary["measures"] if one["primary"]]
+    assert (primary["name"], primary["estimate"], primary["p"]) == (
+        "mantel_r",
+        numbers["mantel_r"],
+        numbers["mantel_p"],
+    )
+    assert (primary["grade"], primary["reason"][:20]) == ("C", "Fewer than four ques")
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert '<section id="behavioural-map"' in page
+    assert "greenroom map --behaviour tiny-llama --roles 5 --questions 2 --tokens 6 --seed 0" in page
+    assert (shared_results.place(subject.fingerprint, "behavioural_map") / "results.json").is_file()
+    assert len(str(run).splitlines()) <= 24
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(run, subject, tmp_path, monkeypatch) -> None:
@@ -271,19 +284,86 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(run, subject, tmp_path, mo
         map_behaviour(subject, tmp_path / "again", **arguments)
     map_behaviour(subject, tmp_path / "again", **arguments)
     assert calls == 3  # the first question was not read twice
-    assert differences(run[0].path, tmp_path / "again") == []
+    assert differences(run.path, tmp_path / "again") == []
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({"roles": 3}, "3 characters"), ({"questions": 0}, "0 questions"), ({"tokens": 1}, "1 tokens"), ({"questions": 54}, "ask fewer")],
+    [({"roles": 3}, "roles is 3"), ({"questions": 0}, "questions is 0"), ({"tokens": 1}, "tokens is 1"),
+     ({"questions": 46}, "less than or equal to 45")],
 )  # fmt: skip
-def test_too_little_is_one_line(subject, tmp_path: Path, given: dict[str, int], told: str) -> None:
+def test_too_little_or_too_much_is_one_line(subject, tmp_path: Path, given: dict[str, int], told: str) -> None:
     with pytest.raises(GreenroomError, match=told):
         map_behaviour(subject, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
 
 
-def test_roles_without_behaviour_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["map", "--roles", "8"]) == 2
-    assert "belong to --behaviour" in capsys.readouterr().err
+def test_the_most_questions_leave_those_of_the_activation_map() -> None:
+    most = Characters.model_fields["questions"].metadata[-1].le
+    asked = usual_questions(10_000)
+    assert len(asked) == most + ACTIVATION_QUESTIONS
+
+
+def test_replies_are_read_at_the_axis_given_else_at_this_runs_own(subject, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
+    run: Any = SimpleNamespace(path=tmp_path, advance=None)
+
+    def found(**given: Any) -> tuple[int, Any]:
+        job = Job("eval", ("behavioural_map",), given=given)
+        return Work(run, "behavioural_map", 0, {"behavioural_map": Characters()}, job, subject).reading_block()
+
+    assert found() == (2 * subject.layers // 3, None)
+    random_direction(subject, 3).save(tmp_path / AXIS)
+    assert found()[0] == 3
+    given = random_direction(subject, 1)
+    assert found(axis=given) == (1, given)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def agreeing(subject, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch, planted():
+        patch.setenv("GREENROOM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.mktemp("runs") / "planted"
+        yield map_behaviour(subject, folder, tokens=4, axis=planted_axis(subject))
+
+
+def test_planted_agreement_is_found_and_said(agreeing) -> None:
+    results = results_of(agreeing.path)
+    (chapter,) = study_named("behavioural_map").chapters(results)
+    check_chapter(chapter)
+    row = results.measure("mantel_r")
+    assert row["estimate"] > 0.9
+    assert row["low"] < row["estimate"] < row["high"]
+    assert row["grade"] == chapter.grade == "A"
+    assert chapter.headline.startswith("What tiny-llama says as its characters agrees")
+    assert "Spearman–Brown" in chapter.finding
+
+
+def test_intervals_of_the_table_are_those_of_the_measures(agreeing) -> None:
+    results = results_of(agreeing.path)
+    (chapter,) = study_named("behavioural_map").chapters(results)
+    table = chapter.exhibits[0].table
+    shown = {row[0]: row for row in table.rows}
+    at = table.headings.index("other wording, bits")
+    for row in results.series("by_role", "role").to_dicts():
+        name = {"default": "default assistant"}.get(row["role"], row["role"].replace("_", " "))
+        assert shown[name][at : at + 3] == tuple(f"{row[end]:.2f}" for end in ("estimate", "low", "high"))
+        assert row["n"] == agreeing.table("replies").filter(role=row["role"]).height
+        assert row["grade"] == "C"
+
+
+def test_where_halves_of_the_questions_disagree_nothing_is_claimed(subject, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
+    with planted(0.0, seed=1):
+        run = map_behaviour(subject, tmp_path / "run", tokens=4, questions=4, roles=8)  # no axis either
+    results = results_of(run.path)
+    row = results.measure("mantel_r")
+    assert (row["grade"], row["estimate"], row["low"]) == ("void", None, None)
+    (chapter,) = study_named("behavioural_map").chapters(results)
+    check_chapter(chapter)
+    assert chapter.finding.startswith("Distances in words could not be measured")
+    assert chapter.exhibits[0].panels[2].void == row["reason"]
+    assert "correlation –" in chapter.exhibits[0].caption

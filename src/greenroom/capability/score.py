@@ -1,10 +1,6 @@
-"""Capability under edits: each item answered by likelihood, in every setting, and what it costs.
+"""Capability under edits: each item answered by likelihood, in every setting.
 
-Usable for many directions: prepare the test once with the blocks at which they act, then each setting costs the
-blocks above alone.
-
-    test = CapabilityTest(subject, blocks=[14, 21])
-    frame = capability(subject, {"sycophancy +2": edits, …}, test=test)
+A test is prepared once with the blocks at which directions act; then each setting costs the blocks above alone.
 """
 
 from __future__ import annotations
@@ -14,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from greenroom.capability.items import Item, items
-from greenroom.capability.price import loss, skill
+from greenroom.capability.items import Item, all_items
+from greenroom.capability.price import PRICES, priced
 from greenroom.subject import Intervention, Subject
 
 if TYPE_CHECKING:
@@ -36,15 +32,11 @@ class CapabilityTest:
         items: Sequence[Item] | None = None,
         progress: Progress | None = None,
     ):
-        self.items = tuple(items) if items is not None else _all(seed)
-        self.chance = np.array([item.chance for item in self.items])
-        self.families = np.array([item.family for item in self.items])
-        self.stimuli = [item.stimulus for item in self.items]
+        self.items = tuple(items) if items is not None else all_items(seed)
         rows = [(item.conversation, choice) for item in self.items for choice in item.choices]
         self._prepared = subject.prepare(
             [conversation for conversation, _ in rows], [choice for _, choice in rows], blocks, progress=progress
         )
-        self.bytes = self._prepared.bytes
 
     def correct(self, interventions: Sequence[Intervention] = ()) -> np.ndarray:
         """(item,) 1 where the right choice is the likeliest, 0 elsewhere; ties share, and no number is no answer."""
@@ -58,11 +50,7 @@ class CapabilityTest:
         return result
 
 
-def _all(seed: int) -> tuple[Item, ...]:
-    return items(seed)
-
-
-def capability(
+def measure_capability(
     subject: Subject,
     settings: Mapping[str, Sequence[Intervention]],
     *,
@@ -88,32 +76,4 @@ def capability(
         rows += priced(test.items, name, before, test.correct(edits) if edits else before)
         if progress is not None:
             progress(number + 1, len(settings))
-    return pl.DataFrame(rows, schema=SCHEMA)
-
-
-SCHEMA = {
-    "setting": str, "family": str, "n_items": int, "accuracy": float, "chance": float, "capability": float,
-    "capability_loss": float, "capability_loss_low": float, "capability_loss_high": float, "void": str,
-}  # fmt: skip
-
-
-def priced(asked: Sequence[Item], name: str, before: np.ndarray, after: np.ndarray) -> list[dict[str, object]]:
-    """The rows of one setting. before, after: (item,) correct, in the order of the items asked."""
-    families = np.array([item.family for item in asked])
-    chance = np.array([item.chance for item in asked])
-    rows = []
-    for family in ("all", *dict.fromkeys(families.tolist())):
-        own = np.ones(len(before), bool) if family == "all" else families == family
-        stimuli = [item.stimulus for item, kept in zip(asked, own, strict=True) if kept]
-        level = skill(before[own], chance[own], stimuli)
-        found = loss(before[own], after[own], chance[own], stimuli)
-        rows.append(
-            {
-                "setting": name, "family": family, "n_items": int(own.sum()), "accuracy": float(after[own].mean()),
-                "chance": float(chance[own].mean()), "capability": float((after - chance)[own].mean()),
-                "capability_loss": found.estimate, "capability_loss_low": found.low, "capability_loss_high": found.high,
-                "void": None if found.estimate is not None else
-                f"the unedited subject is not above chance here ({level.estimate:+.3f})",
-            }
-        )  # fmt: skip
-    return rows
+    return pl.DataFrame(rows, schema=PRICES)
