@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from greenroom.asking.types import Questions, Size, Talks
+from greenroom.conversation import Conversation
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.run import Run, StageResult
@@ -122,6 +123,12 @@ class Cost:
     calls: int
     prompt_tokens: int
     reply_tokens: int
+
+    @classmethod
+    def of(cls, conversations: Sequence[Conversation], reply_tokens: int) -> Cost:
+        """Of one reply to each conversation, of so many tokens at most; four letters of a prompt count as a token."""
+        letters = sum(len(message["content"]) for one in conversations for message in one)
+        return cls(len(conversations), -(-letters // 4), len(conversations) * reply_tokens)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
