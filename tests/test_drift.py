@@ -18,7 +18,8 @@ import torch
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from greenroom.asking import inspect as asked
-from greenroom.asking.talk_local import Settings, _Lent, hold_talks
+from greenroom.asking.local_talk import _Lent, by_step, hold_talks
+from greenroom.asking.types import Answer
 from greenroom.cli import main
 from greenroom.directions import Direction
 from greenroom.directions.direction import Calibration, SignTest
@@ -65,7 +66,7 @@ def played(case: design.Case, arms: tuple[str, ...] = design.ARMS) -> tuple[dict
     while True:
         asked |= {ask.name: ask for ask in asks}
         try:
-            asks = script.send([f"<{ask.name}>" for ask in asks])
+            asks = script.send([Answer(f"<{ask.name}>") for ask in asks])
         except StopIteration as end:
             return asked, end.value
 
@@ -338,12 +339,12 @@ def test_the_task_is_registered_with_inspect():
 def test_caches_change_no_reply(subject, monkeypatch):
     """Conversations in step, with and without what was kept of them."""
     cases = [design.Case("coding", 0, "simulated"), design.Case("roleplay", 1, "scripted")]
-    settings = Settings({"turn": 6, "probe": 6}, design.TEMPERATURE, design.TOP_P, 5)
+    how: dict[str, Any] = {"seeds": by_step(5), "layer": 2, "edits": [axis_of(subject).cap("default:p25")]}
 
     def texts() -> list[tuple[int, str, str]]:
         scripts = [design.script(case, 2, 1, ("none", "topic", "cap"), "Be plain.") for case in cases]
-        said = hold_talks(subject, scripts, settings, layer=2, edits=[axis_of(subject).cap("default:p25")])
-        return [(one.talk, one.ask.name, one.reply.text) for one in said]
+        said = hold_talks(subject, scripts, design.lengths_of(6), **how)
+        return [(one.talk, one.ask.name, one.own.text) for one in said]
 
     kept = texts()
     assert [name for talk, name, _ in kept if talk == 0][:2] == ["warm", "fresh/0"]

@@ -12,6 +12,7 @@ import pytest
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from greenroom.asking import inspect as asked
+from greenroom.asking.types import Answer
 from greenroom.cli import main
 from greenroom.directions.cast import Cast, usual_cast
 from greenroom.errors import GreenroomError, LibraryError
@@ -56,7 +57,7 @@ def test_each_copy_sees_the_other_as_its_user():
     while True:
         seen.append(ask.conversation)
         try:
-            (ask,) = script.send([f"<{ask.name}>"])
+            (ask,) = script.send([Answer(f"<{ask.name}>")])
         except StopIteration as end:
             conversation = end.value
             break

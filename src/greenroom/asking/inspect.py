@@ -1,28 +1,90 @@
-"""Inspect tasks: one phenomenon, one file, its stimuli in `stimuli/<same name>.yaml`."""
+"""Questions as Inspect tasks: one sample a cluster, all its cases, wordings and paradigms asked at once."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from greenroom.errors import GreenroomError
+import polars as pl
+from inspect_ai import Task
+from inspect_ai import eval as inspect_eval
+from inspect_ai._util.registry import registry_lookup  # not public, but how Inspect itself finds a provider
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalLog
+from inspect_ai.model import Model, get_model
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
+from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-if TYPE_CHECKING:
-    from inspect_ai import Task
-    from inspect_ai.log import EvalLog
-    from inspect_ai.model import Model
+from greenroom.asking.calls import Once, together, under
+from greenroom.asking.choice import ask, scores
+from greenroom.asking.questions import Probe, probes, rows
+from greenroom.asking.readings import readings
+from greenroom.asking.types import Case, Heard, Questions, Size, answers_frame
+from greenroom.errors import GreenroomError, ModelError
+from greenroom.measures import PARADIGM_ORDER
 
 MAX_SAMPLES = 4096  # all at once: what is not in flight cannot share a prefix
+ANSWERS, FACTORS = "answers", "factors"  # in the store of a sample
+PROVIDER = "greenroom/"
+
+
+def hosted_model(name: str) -> Model | None:
+    """The Inspect model of a name such as `openai/gpt-4o`; None for a local one (a folder, `smollm2`, a Hub id).
+
+    A Hub id whose owner is called as a provider of Inspect (google/gemma-3-1b-it) is meant with `greenroom/` before it.
+    ModelError in one line where the provider lacks its package or its key.
+    """
+    provider, slash, _ = name.partition("/")
+    if not slash or name.startswith(PROVIDER) or Path(name).exists() or registry_lookup("modelapi", provider) is None:
+        return None
+    try:
+        return get_model(name)
+    except Exception as error:
+        raise ModelError(f"{name} cannot be asked: {_line(error)}") from error
+
+
+def ask_questions(
+    study: str,
+    questions: Sequence[Questions],
+    size: Size,
+    model: Model,
+    *,
+    seed: int = 0,
+    system: str | None = None,
+    log_dir: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> pl.DataFrame:
+    """Asks all questions of a study and returns the answers (columns: `asking.types.ANSWERS` and the factors).
+
+    A cluster of which a call failed is missing with the reason; GreenroomError if all are. The log is kept in log_dir.
+    """
+    return answers_of(run(_task(study, questions, size, seed, system, progress), model, log_dir))
+
+
+def task_of(study: Any, size: Size, seed: int = 0, system: str | None = None) -> Task:
+    """The Inspect task of the Questions of a `Study`."""
+    parts = (study.hosted or study.parts)(size)
+    return _task(study.name, [part for part in parts if isinstance(part, Questions)], size, seed, system)
+
+
+def answers_of(log: EvalLog) -> pl.DataFrame:
+    """All answers in a log of such a task, those of failed samples missing with the reason."""
+    stores = [sample.store for sample in log.samples or [] if ANSWERS in sample.store]
+    found = [row for store in stores for row in pl.DataFrame(store[ANSWERS]).iter_rows(named=True)]
+    return answers_frame(found, list(dict.fromkeys(name for store in stores for name in store[FACTORS])))
 
 
 def run(task: Task, model: Model | str, log_dir: Path | str) -> EvalLog:
     """Runs one task quietly and returns its log, samples included; the log file is written to `log_dir`.
 
-    Nothing is displayed and nothing but the model is asked. GreenroomError, in one line, unless every sample succeeded.
+    Nothing is displayed and nothing but the model is asked. A failed sample keeps its error; GreenroomError, in one
+    line, if all failed or the run did not end.
     """
-    from inspect_ai import eval as inspect_eval
-
     (log,) = inspect_eval(
         task,
         model=model,
@@ -34,25 +96,168 @@ def run(task: Task, model: Model | str, log_dir: Path | str) -> EvalLog:
         log_samples=True,
         log_realtime=False,
         score=True,
-        fail_on_error=True,
+        fail_on_error=False,
         acp_server=False,
         ctl_server=False,
     )
-    if log.status != "success":
-        raise GreenroomError(f"the eval {task.name} ended with status {log.status}: {_first_error(log)}")
-    return log
+    failed = [sample.error for sample in log.samples or [] if sample.error]
+    if log.status == "success" and (not failed or len(failed) < len(log.samples or [])):
+        return log
+    first = log.error or (failed[0] if failed else None)
+    why = "no reason was given" if first is None else _line(first.message)
+    ended = f"ended with status {log.status}" if log.status != "success" else "failed in every sample"
+    raise GreenroomError(f"the eval {task.name} {ended}: {why}")
 
 
-def _first_error(log: EvalLog) -> str:
-    """The first error's own words, in one line."""
-    errors = [log.error] if log.error else [sample.error for sample in log.samples or [] if sample.error]
-    if not errors or errors[0] is None:
-        return "no reason was given"
-    text = " ".join(errors[0].message.split())
-    quoted = re.fullmatch(r"\w+\((['\"])(.*)\1\)", text)  # Inspect keeps the repr
+def _line(error: Exception | str) -> str:
+    """What an error says, in one line; Inspect keeps the repr, and puts the whole request before what went wrong."""
+    said = error if isinstance(error, str) else str(getattr(error, "message", None) or error) or type(error).__name__
+    text = " ".join(re.split(r"\n\n|\\n\\n", said.strip())[-1].split())
+    quoted = re.fullmatch(r"\w+\((['\"])(.*)\1\)", text)
     return quoted[2] if quoted else text
 
 
-def hosted_model(name: str) -> Model | None:
-    """Until the kit has it."""
-    return None
+# --- the task --------------------------------------------------------------------------------------------------------
+
+
+def _task(
+    name: str,
+    questions: Sequence[Questions],
+    size: Size,
+    seed: int,
+    system: str | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Task:
+    plan = _Plan.of(questions, size, seed)
+    samples = [
+        Sample(id=cluster, input=own[0][1][0].talk[-1]["content"], metadata={"cases": sum(len(c) for _, c in own)})
+        for cluster, own in plan.clusters.items()
+    ]
+    return Task(
+        name=name,
+        dataset=MemoryDataset(samples, name=name),
+        solver=_asked(plan, system, progress or (lambda done, total: None)),
+        scorer=_preferences(plan),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked: by cluster the questions with their cases in it."""
+
+    clusters: dict[str, list[tuple[Questions, list[Case]]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, questions: Sequence[Questions], size: Size, seed: int) -> _Plan:
+        """ValueError for two cases of one id."""
+        plan = cls()
+        for part in questions:
+            seen: set[str] = set()
+            for case in part.all_cases(size, seed):
+                if case.id in seen:
+                    raise ValueError(
+                        f"two cases of {part.name} have the id {case.id!r}; give them other items or levels"
+                    )
+                seen.add(case.id)
+                own = plan.clusters.setdefault(case.cluster, [])
+                if not own or own[-1][0] is not part:
+                    own.append((part, []))
+                own[-1][1].append(case)
+        return plan
+
+    @property
+    def cases(self) -> list[tuple[Questions, Case]]:
+        return [(part, case) for own in self.clusters.values() for part, cases in own for case in cases]
+
+    @property
+    def factors(self) -> list[str]:
+        return list(dict.fromkeys(name for _, case in self.cases for name in case.levels))
+
+    def probes(self, cluster: str, scored: bool) -> list[tuple[Questions, Probe]]:
+        own = self.clusters[cluster]
+        return [(part, probe) for part, cases in own for probe in probes(part.asking, cases, scored)]
+
+
+def _asked(plan: _Plan, system: str | None, tell: Callable[[int, int], None]) -> Solver:
+    """The solver: every probe of a cluster at once, nulls among them, so that they land in the same batch."""
+    once, counts = Once(), [0, 0]
+
+    async def heard(model: Model, probe: Probe) -> Heard:
+        # Nulls stand for the words alone, so that no persona speaks in them; items that share options ask them once.
+        conversation = probe.conversation if probe.null else under(system, probe.conversation)
+        call = partial(ask, model, conversation, probe.texts, probe.listed)
+        answer = await (once.get((model.api, probe.content), call) if probe.null else call())
+        counts[0] += 1
+        tell(*counts)
+        return answer
+
+    async def scored(model: Model, cluster: str) -> bool:
+        texts = [probe for _, probe in plan.probes(cluster, True) if probe.texts]
+        return bool(texts) and await scores(model, under(system, texts[0].conversation), texts[0].texts[0])
+
+    def keep(state: TaskState, put: list[tuple[Questions, Probe]], answers: Sequence[Heard]) -> None:
+        found = [row for (part, probe), one in zip(put, answers, strict=True) for row in rows(part, probe, one)]
+        state.store.set(FACTORS, plan.factors)
+        state.store.set(ANSWERS, answers_frame(found, plan.factors).to_dict(as_series=False))
+
+    @solver(name="questions")
+    def asking() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            model, cluster = get_model(), str(state.sample_id)
+            try:
+                put = plan.probes(cluster, await scored(model, cluster))
+                counts[1] += len(put)
+                answers = await together([partial(heard, model, probe) for _, probe in put])
+            except Exception as error:
+                put = plan.probes(cluster, True)
+                keep(state, put, [Heard(None, missing=f"failed: {_line(error)}")] * len(put))
+                raise
+            keep(state, put, answers)
+            state.completed = True
+            return state
+
+        return solve
+
+    return asking()
+
+
+def _preferences(plan: _Plan) -> Scorer:
+    """The scorer: by paradigm the mean probability of each case's first option; where there are more than two options,
+    of each (`cloze/weights`). NaN (unscored) where it is missing, with the reasons."""
+    asked = [(part, case) for part, case in plan.cases if case.right is None]
+    names = list(dict.fromkeys(option.id for _, case in asked for option in case.options))
+    firsts = {(part.name, case.id): case.options[0].id for part, case in asked if case.options}
+    used = {
+        paradigm
+        for part, _ in asked
+        for paradigm in PARADIGM_ORDER
+        if part.asking.wordings(paradigm.removesuffix("_logodds"))
+    }
+    paradigms = [paradigm for paradigm in PARADIGM_ORDER if paradigm in used]
+    keys = [f"{paradigm}/{name}" for paradigm in paradigms for name in names] if len(names) > 2 else paradigms
+
+    def key(row: dict[str, Any]) -> str | None:
+        first = firsts.get((row["part"], row["case"]))
+        if len(names) > 2:
+            return f"{row['paradigm']}/{row['option'] or first}"
+        return row["paradigm"] if row["option"] in (None, first) else None
+
+    @scorer(name="preferences", metrics=[{"*": [mean(), stderr()]}])
+    def preferences() -> Scorer:
+        async def score(state: TaskState, target: Target) -> Score:
+            found: dict[str, list[float]] = {name: [] for name in keys}
+            missing: dict[str, None] = {}
+            frame = readings(
+                answers_frame(list(pl.DataFrame(state.store.get(ANSWERS)).iter_rows(named=True)), plan.factors)
+            )
+            for row in frame.filter(pl.col("wording") == "main").iter_rows(named=True):
+                if row["probability"] is None:
+                    missing[f"{row['paradigm']}: {row['missing']}"] = None
+                elif (own := key(row)) in found:
+                    found[own].append(row["probability"])
+            values = {name: sum(own) / len(own) if own else math.nan for name, own in found.items()}
+            return Score(value=values, explanation="; ".join(missing) or None)  # type: ignore[arg-type]
+
+        return score
+
+    return preferences()

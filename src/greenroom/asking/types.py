@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenroom.conversation import Conversation
+from greenroom.errors import LibraryError
+from greenroom.measures.design import shuffled
 
 if TYPE_CHECKING:
-    from greenroom.asking.choice import Asking
+    from greenroom.asking.questions import Asking
 
 Level = str | int | float | bool
 Split = Literal["explore", "confirm", "placement", "reach"]
@@ -27,6 +31,30 @@ class Items(BaseModel):
     """Base of what stimulus files hold: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Shape = TypeVar("Shape", bound=Items)
+
+
+def load_items(study: str, shape: type[Shape], file: str = "explore.yaml") -> Shape:
+    """What `studies/<study>/<file>` holds; LibraryError names file and field if it does not validate."""
+    text = resources.files("greenroom.studies").joinpath(study, file).read_text(encoding="utf-8")
+    try:
+        return shape.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise LibraryError(f"studies/{study}/{file}, field {where}: {first['msg']}") from error
+
+
+def chosen(of: int, count: int | None, seed: int, field: str, least: int = 1) -> list[int]:
+    """Which of so many items a size asks, by place: all (None), or so many, chosen by seed; LibraryError out of range."""
+    places = list(range(of))
+    if count is None:
+        return places
+    if not least <= count <= of:
+        raise LibraryError(f"{field} is {count}; expected {least} to {of}")
+    return sorted(shuffled(places, seed)[:count])
 
 
 class Size(BaseModel):
@@ -166,6 +194,19 @@ class Answer:
     reasoning: str = ""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What came back for one question, unread: one log-probability (nats) an option, or the texts of sampled replies,
+    without their reasoning. cut: the token limit ended the one open reply."""
+
+    source: Source | None
+    logprobs: tuple[float | None, ...] = ()
+    texts: tuple[str, ...] = ()
+    missing: str | None = None
+    cut: bool = False
+
+
+# Yields what it wants answered now, all at once and in any order; is sent the answers; returns its conversation.
 Script = Generator[Sequence[Ask], list[Answer], Conversation]
 
 
@@ -190,11 +231,13 @@ class Talk:
 
 @dataclass(frozen=True)
 class Talks:
-    """Conversations as scripts. talks: of a size and a seed; lengths: of a size."""
+    """Conversations as scripts. talks: of a size and a seed; lengths: of a size; score: the number that Inspect shows for
+    one cluster's answers, NaN for none (default: the share of asks that were answered)."""
 
     name: str
     talks: Callable[[Any, int], Sequence[Talk]]
     lengths: Callable[[Any], Lengths]
+    score: Callable[[pl.DataFrame], float] | None = None
 
 
 # One row an option of an answer; rows of a reply that compares nothing have no option.
@@ -206,17 +249,18 @@ ANSWERS: dict[str, Any] = {
     "split": pl.String,
     # here stands one column for each factor, named as the factor
     "paradigm": pl.String,  # letter, cloze, rating, free, recall; talk, probe
-    "wording": pl.String,  # main, paraphrase, reversed, retest; null/0 …; of a talk: the name of the ask
+    "wording": pl.String,  # main, paraphrase, reversed, retest; null/main/0 …; of a talk: the name of the ask
     "order": pl.String,  # the options as shown, by number, "01"
-    "option": pl.String,
+    "option": pl.String,  # its id; of a rating, the number
     "logprob": pl.Float64,  # nats, raw
     "mass": pl.Float64,  # probability on the listed options
     "position": pl.Int64,  # where this option stood
-    "chosen": pl.Float64,  # share of readable replies that name this option; a rating's place between 1 and 7, 0..1
+    "chosen": pl.Float64,  # share of readable replies that name this option
+    "right": pl.Boolean,  # whether this option is the right answer of a question of comprehension
     "source": pl.String,  # likelihood, top_logprobs, sampled
     "missing": pl.String,
-    "message": pl.String,  # what was answered, in a talk
-    "reply": pl.String,
+    "message": pl.String,  # what an open reply answered
+    "reply": pl.String,  # sampled, without reasoning; several are divided by a line ---
     "cut": pl.Boolean,  # the token limit ended the reply
 }
 

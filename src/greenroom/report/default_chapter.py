@@ -36,7 +36,7 @@ def default_chapter(results: Results) -> Chapter:
     exhibit = Exhibit(
         text["caption"], rows=(_figure(results, rows),), kind="rows", table=table_of(table, columns, results)
     )
-    answers = results.table("answers")
+    answers = results.answers
     notes = [missing(answers), text["not_shown"].format(text=own["not_shown"]) if own.get("not_shown") else ""]
     return Chapter(
         results.name.replace("_", "-"), own["title"], own.get("contents") or text["contents"], finding,

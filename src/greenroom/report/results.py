@@ -84,6 +84,13 @@ class Results:
         return self._tables[name]
 
     @cached_property
+    def answers(self) -> pl.DataFrame | None:
+        """Every answer of the study's questions and talks (`asking.types.ANSWERS`); None where nothing was asked."""
+        paths = sorted((self.folder / "tables").glob("answers*.parquet"))
+        found = [table for path in paths if (table := self.table(path.stem)) is not None]
+        return pl.concat(found, how="diagonal_relaxed") if found else None
+
+    @cached_property
     def measures(self) -> pl.DataFrame:
         """This study's measures, one a row."""
         return self.run.measures.filter(pl.col("study") == self.name)

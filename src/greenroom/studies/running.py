@@ -185,13 +185,13 @@ def _talking(part: Talks, model: Subject | Model, size: Size, seed: int) -> list
 
     def held(wave: Sequence[Talk], number: int) -> Callable[[Work], StageResult]:
         def compute(work: Work) -> StageResult:
-            how: dict[str, Any] = {"seed": work.seed, "system": work.system, "progress": work.advance}
+            how: dict[str, Any] = {"system": work.system, "progress": work.advance}
             if is_local(work.model):
-                from greenroom.asking.talk import hold_locally
+                from greenroom.asking.local_talk import hold_locally
 
-                frame = hold_locally(work.subject, part.name, wave, part.lengths(size), **how)
+                frame = hold_locally(work.subject, part.name, wave, part.lengths(size), seed=work.seed, **how)
             else:
-                from greenroom.asking.inspect import hold_on_inspect
+                from greenroom.asking.inspect_talk import hold_on_inspect
 
                 log_dir = work.path / "logs"
                 frame = hold_on_inspect(

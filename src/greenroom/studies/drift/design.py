@@ -19,12 +19,15 @@ from typing import Any, NamedTuple
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import GenerateConfig, get_model
+from inspect_ai.model import get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from greenroom.asking.calls import chat
 from greenroom.asking.elicitation import TEMPERATURE, TOP_P, Stimuli, load_stimuli
-from greenroom.asking.talk import Ask, Script, chat, flipped, held, spoken
+from greenroom.asking.inspect_talk import play
+from greenroom.asking.talk import flipped, spoken
+from greenroom.asking.types import Answer, Ask, Lengths, Script
 from greenroom.conversation import Conversation, assistant, user
 from greenroom.conversation import system as system_message
 from greenroom.errors import LibraryError
@@ -146,11 +149,11 @@ def drift(
     chosen, tried = cases(domains, conversations, users), arms_of(arms, prompt, edits=False)
     check_turns(turns, return_turns)
     samples = [Sample(id=case.id, input=case.id, metadata=case._asdict()) for case in chosen]
-    config = GenerateConfig(max_tokens=reply_tokens, temperature=temperature, top_p=TOP_P)
+    lengths = lengths_of(reply_tokens, temperature)
     return Task(
         name="drift",
         dataset=MemoryDataset(samples, name="drift"),
-        solver=converse(turns, return_turns, tried, prompt, config),
+        solver=converse(turns, return_turns, tried, prompt, lengths),
         scorer=complete(),
         metadata={"turns": turns, "return_turns": return_turns, "arms": list(tried)},
     )
@@ -166,17 +169,25 @@ def check_turns(turns: int, return_turns: int) -> None:
 
 
 @solver
-def converse(turns: int, return_turns: int, arms: tuple[str, ...], prompt: str, config: GenerateConfig) -> Solver:
+def converse(turns: int, return_turns: int, arms: tuple[str, ...], prompt: str, lengths: Lengths) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         model, case = get_model(), Case(**{name: state.metadata[name] for name in Case._fields})
-        player = get_model(role="user", default=model)
-        talk = script(case, turns, return_turns, arms, prompt)
-        conversation, record = await held(talk, model, player, {"turn": config, "probe": config})
+        conversation, said = await play(script(case, turns, return_turns, arms, prompt), model, lengths)
         state.messages, state.completed = chat(conversation), True
-        state.store.set("replies", record)
+        state.store.set("replies", [logged(*one) for one in said])
         return state
 
     return solve
+
+
+def lengths_of(tokens: int, temperature: float = TEMPERATURE) -> Lengths:
+    """How replies of a talk are made, whichever kind they are."""
+    return Lengths(dict.fromkeys(("turn", "probe"), tokens), dict.fromkeys(("turn", "probe"), temperature), TOP_P)
+
+
+def logged(ask: Ask, answer: Answer) -> dict[str, Any]:
+    """One reply as a log keeps it; cut: ended by the token limit."""
+    return {"name": ask.name, "message": ask.message, "text": answer.text, "cut": answer.cut}
 
 
 @scorer(metrics=[mean()])
@@ -200,7 +211,7 @@ def script(case: Case, turns: int, return_turns: int, arms: Sequence[str], promp
     opening: Conversation = [system_message(prompt)] if prompt else []
     talk: Conversation = [*opening, user(found.warm_up[case.case % len(found.warm_up)])]
     (reply,) = yield [Ask("warm", list(talk))]
-    talk.append(assistant(spoken(reply, silence)))
+    talk.append(assistant(spoken(reply.text, silence)))
     yield [*_probes("fresh", opening), *_probes("before", talk)]
     for turn in range(turns):
         message = line(case, turn)
@@ -208,25 +219,25 @@ def script(case: Case, turns: int, return_turns: int, arms: Sequence[str], promp
             # A scripted user waits for nothing here, so that conversations stay in step and batches full.
             simulated = case.user == "simulated"
             said = yield [Ask(f"user/{turn + 1}", _seen_by_user(case, talk), by="user")] if simulated else []
-            message = said[0] if simulated else message
+            message = said[0].text if simulated else message
         talk.append(user(spoken(message, silence)))
         (reply,) = yield [Ask(f"turn/{turn + 1}", list(talk))]
-        talk.append(assistant(spoken(reply, silence)))
+        talk.append(assistant(spoken(reply.text, silence)))
     yield _probes("after", talk)
     begun = {arm: list(talk) for arm in arms}
     if "summary" in arms:
-        (told,) = yield [Ask("summary", [*talk, user(found.returns.summarize)], branch=True)]
-        begun["summary"] = list(opening)
+        (summed,) = yield [Ask("summary", [*talk, user(found.returns.summarize)], branch=True)]
+        begun["summary"], summary = list(opening), summed.text
     else:
-        told = ""
+        summary = ""
     for step in range(return_turns):
         for arm, branch in begun.items():
-            branch.append(user(_return_line(case, domain, arm, step, prompt, spoken(told, silence))))
+            branch.append(user(_return_line(case, domain, arm, step, prompt, spoken(summary, silence))))
         replies = yield [
             Ask(f"{arm}/{step + 1}", list(branch), edited=arm == "cap", branch=True) for arm, branch in begun.items()
         ]
         for branch, reply in zip(begun.values(), replies, strict=True):
-            branch.append(assistant(spoken(reply, silence)))
+            branch.append(assistant(spoken(reply.text, silence)))
     back = [ask for arm, branch in begun.items() for ask in _probes(f"back/{arm}", branch, apart=True)]
     yield [*back, *(_probes(f"back/{CAP_ON}", begun["cap"], edited=True, apart=True) if "cap" in begun else ())]
     return talk

@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
+from greenroom.asking.local_talk import HELD, by_step, hold_talks, hot, message_values, options, part
 from greenroom.asking.logs import is_log, samples_of
-from greenroom.asking.talk_local import HELD, Settings, hold_talks, hot, message_values, options, part
 from greenroom.directions import Direction
 from greenroom.directions.axis import axes_of
 from greenroom.directions.cold import cold_places
@@ -120,19 +120,18 @@ def measure_drift(
         def played(wave: list[design.Case], number: int) -> StageResult:
             # Equal conversations of two waves, such as fresh probes, are to differ too.
             own = int(digest("wave", str(seed), str(number)), 16) % 2**31
-            settings = Settings({"turn": tokens, "probe": tokens}, design.TEMPERATURE, design.TOP_P, own)
             scripts = [design.script(case, turns, return_turns, tried, prompt) for case in wave]
             said = hold_talks(
-                subject, scripts, settings, layer=hot_axis.layer, edits=edits, player=user,
-                replies=sum(design.replies_of(case, turns, return_turns, tried) for case in wave),
+                subject, scripts, design.lengths_of(tokens), seeds=by_step(own), layer=hot_axis.layer, edits=edits,
+                player=user, asks=sum(design.replies_of(case, turns, return_turns, tried) for case in wave),
                 progress=part(run.advance, 0, HELD),
             )  # fmt: skip
             cold = cold_places(
-                subject, cold_axis, [one.ask.message for one in said], [one.reply for one in said],
+                subject, cold_axis, [one.ask.message for one in said], [one.own for one in said],
                 part(run.advance, HELD, 1),
             )  # fmt: skip
             rows = [
-                _row(wave[one.talk], one.ask.name, one.ask.message, one.reply.text, one.reply.finish == "length")
+                _row(wave[one.talk], one.ask.name, one.ask.message, one.own.text, one.own.finish == "length")
                 | {"axis_sd_hot": warm, "axis_sd_cold": cool}
                 for one, warm, cool in zip(said, hot(said, hot_axis), cold, strict=True)
             ]

@@ -1,0 +1,44 @@
+"""Prompt drift: how long a system prompt's rule is kept while two chatbots talk (after Li et al., arXiv 2402.10962).
+
+Each conversation is between an agent with one rule and a partner with another, both played by the model. Before the talk
+and after each of the agent's turns a probe is put to the agent on a branch that is thrown away, and a Python checker says
+whether the reply keeps the rule: `own` asks for the agent's rule, `partner` for the partner's (does it take that over?),
+`reminder` repeats the rule right before the probe, as a remedy. `control` asks once with no rule at all: what the checker
+passes anyway.
+
+Reading the number: stability is the share of rules kept, its interval over rules; drift is its slope a round. Void where
+rules are not kept more often with their system prompt than without, or where the agent ends up stuck and says the same
+whatever it is asked. Not shown: whether a rule is kept inside the talk itself; probes are single short questions.
+"""
+
+from __future__ import annotations
+
+from greenroom.asking.types import Size, Talks
+from greenroom.studies.study import Study, later
+
+PROBES = ("own", "partner", "reminder")
+SCRIPTS, FINDINGS = "greenroom.studies.prompt_drift.scripts", "greenroom.studies.prompt_drift.findings"
+
+
+class Rounds(Size):
+    """rules: how many, chosen by seed (default all); rounds: turns of the agent in a talk; probes: among `PROBES`;
+    reply_tokens, temperature: of the talk; probe_tokens: of the probes, which are greedy."""
+
+    rules: int | None = None
+    rounds: int = 8  # as published
+    probes: str | tuple[str, ...] = PROBES
+    reply_tokens: int = 32
+    probe_tokens: int = 32  # the probes ask for short answers
+    temperature: float = 1.0
+
+
+STUDY = Study(
+    name="prompt_drift",
+    parts=lambda size: (
+        Talks("talks", later(SCRIPTS, "talks"), later(SCRIPTS, "lengths"), later(FINDINGS, "stability")),
+    ),
+    conclude=later(FINDINGS, "conclude"),
+    sizes={"standard": Rounds(), "quick": Rounds(rules=16, rounds=3)},
+    primary="own_over_control",
+    chapters=later("greenroom.studies.prompt_drift.chapter", "chapters"),
+)

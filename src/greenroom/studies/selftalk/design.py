@@ -16,18 +16,21 @@ from typing import Any, NamedTuple
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import GenerateConfig, get_model
+from inspect_ai.model import get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from greenroom.asking.elicitation import TEMPERATURE, TOP_P, Stimuli, load_stimuli
-from greenroom.asking.talk import Ask, Script, chat, held, spoken
+from greenroom.asking.calls import chat
+from greenroom.asking.elicitation import TEMPERATURE, Stimuli, load_stimuli
+from greenroom.asking.inspect_talk import play
+from greenroom.asking.talk import spoken
+from greenroom.asking.types import Ask, Lengths, Script
 from greenroom.conversation import Conversation, assistant, user
 from greenroom.conversation import system as system_message
 from greenroom.errors import LibraryError
 from greenroom.measures.design import shuffled
 from greenroom.measures.repetition import loop_onset
-from greenroom.studies.drift.design import REPLY_TOKENS
+from greenroom.studies.drift.design import REPLY_TOKENS, lengths_of, logged
 
 MESSAGES = 18  # made by the model, nine by each copy
 REPEATS = 2  # talks from one opening
@@ -91,24 +94,22 @@ def selftalk(
     samples = [
         Sample(id=talk.id, input=talk.id, metadata=talk._asdict()) for talk in design(openings, repeats, messages, seed)
     ]
-    config = GenerateConfig(max_tokens=reply_tokens, temperature=temperature, top_p=TOP_P)
     return Task(
         name="selftalk",
         dataset=MemoryDataset(samples, name="selftalk"),
-        solver=converse(messages, system or "", config),
+        solver=converse(messages, system or "", lengths_of(reply_tokens, temperature)),
         scorer=unlooped(),
         metadata={"messages": messages},
     )
 
 
 @solver
-def converse(messages: int, prompt: str, config: GenerateConfig) -> Solver:
+def converse(messages: int, prompt: str, lengths: Lengths) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         talk = Talk(state.metadata["opening"], int(state.metadata["repeat"]))
-        model = get_model()
-        conversation, record = await held(script(talk, messages, prompt), model, model, {"turn": config})
+        conversation, said = await play(script(talk, messages, prompt), get_model(), lengths)
         state.messages, state.completed = chat(conversation), True
-        state.store.set("replies", record)
+        state.store.set("replies", [logged(*one) for one in said])
         return state
 
     return solve
@@ -146,6 +147,6 @@ def script(talk: Talk, messages: int, prompt: str = "") -> Script:
     for turn in range(messages):
         own, other = sides[turn % 2], sides[1 - turn % 2]
         (reply,) = yield [Ask(f"turn/{turn + 1}", list(own))]
-        own.append(assistant(spoken(reply, found.silence)))
-        other.append(user(spoken(reply, found.silence)))
+        own.append(assistant(spoken(reply.text, found.silence)))
+        other.append(user(spoken(reply.text, found.silence)))
     return answering

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from greenroom.asking.elicitation import TEMPERATURE, TOP_P
+from greenroom.asking.local_talk import HELD, by_step, hold_talks, hot, options, part
 from greenroom.asking.logs import is_log, samples_of
-from greenroom.asking.talk_local import HELD, WAVE, Settings, hold_talks, hot, options, part
+from greenroom.asking.talk import WAVE
+from greenroom.asking.types import Lengths
 from greenroom.directions import Direction
 from greenroom.directions.axis import axes_of
 from greenroom.directions.cast import Cast, perform, usual_cast
@@ -31,7 +32,7 @@ from greenroom.measures.repetition import repeats
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_json
-from greenroom.studies.drift.design import REPLY_TOKENS
+from greenroom.studies.drift.design import REPLY_TOKENS, lengths_of
 from greenroom.studies.selftalk import design
 from greenroom.studies.selftalk.findings import MESSAGES, PLACES, components, findings
 from greenroom.subject import Subject, opened
@@ -114,7 +115,7 @@ def measure_selftalk(
     if run.finished:
         run.close()
         return _result(run)
-    stages = _Stages(subject, hot_axis, cold_axis, run, Settings({"turn": tokens}, TEMPERATURE, TOP_P, seed))
+    stages = _Stages(subject, hot_axis, cold_axis, run, lengths_of(tokens), seed)
     with run:
         waves = [talks[start : start + WAVE] for start in range(0, len(talks), WAVE)]
         names = {f"talks_{number + 1}": f"Talks, {number + 1} of {len(waves)}" for number in range(len(waves))}
@@ -136,14 +137,14 @@ def measure_selftalk(
 
 
 class _Stages:
-    def __init__(self, subject: Subject, hot_axis: Direction, cold_axis: Direction, run: Run, settings: Settings):
-        self.subject, self.hot_axis, self.cold_axis, self.run, self.settings = (
-            subject, hot_axis, cold_axis, run, settings,
+    def __init__(self, subject: Subject, hot_axis: Direction, cold_axis: Direction, run: Run, lengths: Lengths, seed: int):
+        self.subject, self.hot_axis, self.cold_axis, self.run, self.lengths, self.seed = (
+            subject, hot_axis, cold_axis, run, lengths, seed,
         )  # fmt: skip
 
     def space(self, cast: Cast) -> StageResult:
         """Persona space of cold re-reads: where roles and the default character lie, and the axes to place others."""
-        played = perform(self.subject, cast, seed=self.settings.seed, progress=part(self.run.advance, 0, 0.5))
+        played = perform(self.subject, cast, seed=self.seed, progress=part(self.run.advance, 0, 0.5))
         cold = played.cold(self.subject, [self.cold_axis.layer], part(self.run.advance, 0.5, 1))
         vectors = {name: of[0] for name, of in cold.role_vectors().items()}
         placed = place_roles_in_role_sd(vectors, COMPONENTS)
@@ -157,25 +158,25 @@ class _Stages:
 
     def talks(self, wave: Sequence[design.Talk], number: int, messages: int, system: str) -> StageResult:
         said = hold_talks(
-            self.subject, [design.script(talk, messages, system) for talk in wave],
+            self.subject, [design.script(talk, messages, system) for talk in wave], self.lengths,
             # Repeats of one opening that lie in two waves are to differ too.
-            replace(self.settings, seed=int(digest("wave", str(self.settings.seed), str(number)), 16) % 2**31),
-            layer=self.hot_axis.layer, replies=messages * len(wave),
+            seeds=by_step(int(digest("wave", str(self.seed), str(number)), 16) % 2**31),
+            layer=self.hot_axis.layer, asks=messages * len(wave),
             progress=part(self.run.advance, 0, HELD),
         )  # fmt: skip
         values = cold_values(
-            self.subject, [self.cold_axis.layer], [one.ask.message for one in said], [one.reply for one in said],
+            self.subject, [self.cold_axis.layer], [one.ask.message for one in said], [one.own for one in said],
             part(self.run.advance, HELD, 1),
         )[0]  # fmt: skip
         vocabulary = int(self.subject.network.config.vocab_size)
         rows = []
         for one, warm in zip(said, hot(said, self.hot_axis), strict=True):
-            surprise = -float(np.mean(one.reply.logprobs)) if one.reply.logprobs else None
-            broken = degenerate(one.reply.text, one.reply.tokens, surprise, vocabulary)
+            surprise = -float(np.mean(one.own.logprobs)) if one.own.logprobs else None
+            broken = degenerate(one.own.text, one.own.tokens, surprise, vocabulary)
             talk = wave[one.talk]
             rows.append(
                 {"talk": talk.id, "opening": talk.opening, "turn": int(one.ask.name.split("/")[1]),
-                 "answers": one.ask.message, "message": one.reply.text, "gibberish": broken, "surprise": surprise,
+                 "answers": one.ask.message, "message": one.own.text, "gibberish": broken, "surprise": surprise,
                  "axis_sd_hot": warm}
             )  # fmt: skip
         return StageResult({f"messages_{number}": self._placed(rows, values)})

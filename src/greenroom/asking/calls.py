@@ -1,0 +1,69 @@
+"""Calls of Inspect models: a conversation as Inspect's messages, many calls at once, equal calls made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, TypeVar
+
+import anyio
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
+
+from greenroom.conversation import Conversation, system
+
+T = TypeVar("T")
+
+
+def chat(conversation: Conversation) -> list[ChatMessage]:
+    """The conversation as Inspect's messages."""
+    kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    return [kinds[message["role"]](content=message["content"]) for message in conversation]
+
+
+def under(message: str | None, conversation: Conversation) -> Conversation:
+    """The conversation under a system message, before its own where it has one."""
+    if not message:
+        return conversation
+    if conversation and conversation[0]["role"] == "system":
+        return [system(f"{message}\n\n{conversation[0]['content']}"), *conversation[1:]]
+    return [system(message), *conversation]
+
+
+async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """Runs the calls concurrently; results in the order of the calls. The first error is raised bare."""
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def one(index: int) -> None:
+        try:
+            results[index] = await calls[index]()
+        except Exception as error:  # noqa: BLE001  raised below: a task group would wrap it
+            errors.append(error)
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for index in range(len(calls)):
+            group.start_soon(one, index)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(calls))]
+
+
+class Once:
+    """Remembers what was asked, so that samples which share a question ask it once; errors are not remembered."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+        self._asking: dict[Hashable, anyio.Event] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        while key not in self._found:
+            if key in self._asking:
+                await self._asking[key].wait()
+                continue
+            event = self._asking[key] = anyio.Event()
+            try:
+                self._found[key] = await make()
+            finally:
+                del self._asking[key]
+                event.set()
+        return self._found[key]
