@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from greenroom.asking.types import Questions, Size, Talks
 from greenroom.errors import GreenroomError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 AXIS = "directions/assistant_axis.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
 Needs = Literal["text", "logprobs", "reader", "activations"]
+AnySize = TypeVar("AnySize", bound=Size)
 
 
 class Found:
@@ -87,6 +90,13 @@ class Work(Found):
                 f"{self.study} reads activations, which {self.model} does not show; give a local model"
             )
         return self.model  # type: ignore[return-value]
+
+    @property
+    def reader(self) -> Subject:
+        """Who reads replies: the local subject itself, else the small model handed over, else the embedded one."""
+        from greenroom.subject import opened
+
+        return self.subject if is_local(self.model) else opened(self.given.get("reader") or "smollm2")
 
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
@@ -158,6 +168,28 @@ def later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)(*given, **named)
 
     return call
+
+
+def sized(kind: type[AnySize], **given: Any) -> AnySize:
+    """A size from what a caller of a public function gave; GreenroomError in one line for what it may not be."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else "options"
+        message = first["msg"].removeprefix("Value error, ")
+        raise GreenroomError(f"{where} {given.get(where, '')!r}: {message[:1].lower()}{message[1:]}") from error
+
+
+def asked_of(size: Size) -> dict[str, str]:
+    """The options of a size that are not standard, as a command line has them, for `Job.asked`."""
+    given = {
+        name: value for name, value in size if value is not None and value != type(size).model_fields[name].default
+    }
+    return {
+        name.replace("_", "-"): ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in given.items()
+    }
 
 
 @dataclass(frozen=True)
