@@ -92,6 +92,13 @@ class Work(Found):
             )
         return self.model  # type: ignore[return-value]
 
+    @property
+    def reader(self) -> Subject:
+        """Who reads replies: the local subject itself, else the small model handed over, else the embedded one."""
+        from greenroom.subject import opened
+
+        return self.subject if is_local(self.model) else opened(self.given.get("reader") or "smollm2")
+
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
         from greenroom.directions.interventions import direction_named
