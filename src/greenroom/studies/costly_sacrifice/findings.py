@@ -38,7 +38,7 @@ def conclude(found: Found) -> list[Measure]:
         for order, share in fit.control.items() if "letter" in name else ():
             others.append(Measure(order, share, None, None, fit.n, part="control", **how))
         for arm, own in (("unobserved", unseen), ("observed", seen)):
-            others += _curve(own, name, arm, valid[name])
+            others += [] if void or own.is_empty() else _curve(own, name, arm, valid[name])
     head = headline(slopes)
     fit = fitted(read, head) if head else DoseResponse(*(None,) * 7, n=0)
     point = fit.breaking_point, fit.low, fit.high
@@ -73,10 +73,7 @@ def _fit(main: pl.DataFrame, paradigm: str) -> DoseResponse:
 
 def _curve(own: pl.DataFrame, paradigm: str, arm: str, valid: Validity) -> list[Measure]:
     """Mean adherence by stake, and where the fit lies."""
-    if own.is_empty():
-        return []
-    line = [math.nan] * STAKES if valid.grade == "void" else _fit(own, paradigm).curve(range(STAKES))
-    found = []
+    line, found = _fit(own, paradigm).curve(range(STAKES)), []
     for stake in range(STAKES):
         at, how = own.filter(pl.col("stake") == stake), {"validity": valid, "paradigm": paradigm}
         share = bootstrap_mean(numbers(at, "probability"), at["item"].to_list())
