@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from greenroom.asking.types import Questions, Size, Talks
+from greenroom.conversation import Conversation
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.run import Run, StageResult
@@ -91,6 +92,13 @@ class Work(Found):
             )
         return self.model  # type: ignore[return-value]
 
+    @property
+    def reader(self) -> Subject:
+        """Who reads replies: the local subject itself, else the small model handed over, else the embedded one."""
+        from greenroom.subject import opened
+
+        return self.subject if is_local(self.model) else opened(self.given.get("reader") or "smollm2")
+
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
         from greenroom.directions.interventions import direction_named
@@ -122,6 +130,12 @@ class Cost:
     calls: int
     prompt_tokens: int
     reply_tokens: int
+
+    @classmethod
+    def of(cls, conversations: Sequence[Conversation], reply_tokens: int) -> Cost:
+        """Of one reply to each conversation, of so many tokens at most; four letters of a prompt count as a token."""
+        letters = sum(len(message["content"]) for one in conversations for message in one)
+        return cls(len(conversations), -(-letters // 4), len(conversations) * reply_tokens)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(

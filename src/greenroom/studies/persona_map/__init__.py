@@ -26,8 +26,8 @@ class Cast(Size):
 STUDY = Study(
     name="persona_map",
     parts=lambda size: (
-        Stage("map", "Persona map", later(STAGES, "draw_map")),
-        Stage("calibration", "Calibration", later(STAGES, "calibrate")),
+        Stage("map", "Persona map", later(STAGES, "draw_map"), cost=later(STAGES, "cost_of_map")),
+        Stage("calibration", "Calibration", later(STAGES, "calibrate"), cost=later(STAGES, "cost_of_calibration")),
     ),
     conclude=later("greenroom.studies.persona_map.findings", "conclude"),
     sizes={
