@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: audit test lint bench soak setup clean
+.PHONY: audit test lint docs bench soak setup clean
 .DEFAULT_GOAL := audit
 
 audit: $(VENV)/.ready
@@ -27,6 +27,10 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check --quiet src tests bench || echo "note: ruff format would reflow some files"
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The table of studies in docs/studies.md, from the registry; a test says when it is out of date.
+docs: $(VENV)/.ready
+	$(BIN)/python docs/make.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python bench/engine.py $(ARGS)

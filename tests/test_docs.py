@@ -1,4 +1,4 @@
-"""What README and docs show can be typed: their Python runs, their verbs exist."""
+"""What README and docs show can be typed: their Python runs, their verbs and options exist, their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -60,3 +60,20 @@ def test_every_verb_and_option_that_a_page_names_exists(page):
         named = set(re.findall(r"(?<![^\s\[(])--?[a-z][a-z-]*", shown))
         unknown = named - options_of(made(verb), words)
         assert not unknown, f"{page.name}, greenroom {line}: {verb} has no {', '.join(sorted(unknown))}"
+
+
+def test_the_table_of_studies_is_that_of_the_registry():
+    from greenroom.auditing.suite import study_table
+
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- studies: made by `make docs` -->\n")[2].partition("\n<!-- /studies -->")[0]
+    assert shown == study_table(), "docs/studies.md is out of date; run: make docs"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "bench" / "README.md"], ids=lambda page: page.parent.name + page.name)
+def test_links_and_paths_of_a_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    linked = [page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
+    named = re.findall(r"`((?:src/greenroom|tests|bench|docs)/[\w./]+\.(?:py|yaml|md))`", text)
+    for path in [*linked, *(ROOT / name for name in named)]:
+        assert path.exists(), f"{page.name} names {path.relative_to(ROOT)}, which does not exist"

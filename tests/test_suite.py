@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,12 +262,22 @@ def test_a_plan_is_printed_and_nothing_is_run(loaded: list[str], capsys: pytest.
     assert main(["eval", "persona_map", "prompt_drift", "--quick", "--plan"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("study\tcalls\tprompt tokens\treply tokens\tminutes\n")
-    if by["persona_map"]["unknown"]:  # a stage that does not say it is never counted as nothing
-        assert "persona_map\tunknown" in text
-        assert "persona_map does not say what these cost: Persona map" in text
-        assert "+ unknown" in text.splitlines()[3]
+    assert "unknown" not in text
     assert "tokens a second here" in text
     assert not Path("runs").exists()
+
+
+def test_what_a_study_does_not_say_is_unknown_and_never_nothing(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = replace(PERSONA_MAP, parts=lambda size: (Stage("map", "Persona map", lambda work: StageResult()),))
+    monkeypatch.setattr("greenroom.studies.persona_map.STUDY", silent)
+    assert main(["eval", "persona_map", "prompt_drift", "--quick", "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "persona_map" + 4 * "\tunknown"
+    assert lines[3].startswith("in all\t")
+    assert lines[3].count("+ unknown") == 4
+    assert "persona_map does not say what these cost: Persona map" in lines
 
 
 def test_a_plan_of_a_hosted_model_gives_no_minutes(loaded: list[str], capsys: pytest.CaptureFixture[str]) -> None:

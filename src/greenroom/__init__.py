@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from greenroom.studies.archetypes import find_archetypes as find_archetypes
     from greenroom.studies.behavioural_map import BehaviourResult as BehaviourResult
     from greenroom.studies.behavioural_map import map_behaviour as map_behaviour
-    from greenroom.studies.drift.stages import DriftResult as DriftResult
-    from greenroom.studies.drift.stages import measure_drift as measure_drift
+    from greenroom.studies.drift import DriftResult as DriftResult
+    from greenroom.studies.drift import measure_drift as measure_drift
     from greenroom.studies.frontier import FrontierResult as FrontierResult
     from greenroom.studies.frontier import measure_frontier as measure_frontier
-    from greenroom.studies.selftalk.stages import SelfTalkResult as SelfTalkResult
-    from greenroom.studies.selftalk.stages import measure_selftalk as measure_selftalk
+    from greenroom.studies.selftalk import SelfTalkResult as SelfTalkResult
+    from greenroom.studies.selftalk import measure_selftalk as measure_selftalk
     from greenroom.subject import Reply as Reply
     from greenroom.subject import Subject as Subject
     from greenroom.subject import load as load
@@ -51,8 +51,8 @@ HOMES = {
     "greenroom.studies.archetypes": ("ArchetypesResult", "find_archetypes"),
     "greenroom.auditing.audit": ("AuditResult", "audit"),
     "greenroom.studies.behavioural_map": ("BehaviourResult", "map_behaviour"),
-    "greenroom.studies.drift.stages": ("DriftResult", "measure_drift"),
-    "greenroom.studies.selftalk.stages": ("SelfTalkResult", "measure_selftalk"),
+    "greenroom.studies.drift": ("DriftResult", "measure_drift"),
+    "greenroom.studies.selftalk": ("SelfTalkResult", "measure_selftalk"),
     "greenroom.conversation": ("Conversation", "Message", "assistant", "system", "user"),
     "greenroom.directions": ("Direction", "assistant_axis", "trait_vector"),
     "greenroom.errors": ("GreenroomError",),

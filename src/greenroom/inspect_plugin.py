@@ -39,6 +39,8 @@ def _made(name: str, *, seed: int = 0, system: str | None = None, **fields: Any)
 
     found = study_named(name)
     standard = found.sizes["standard"]
+    if "system" in type(standard).model_fields:  # it has a system message of its own, which this one replaces
+        fields, system = fields | ({} if system is None else {"system": system}), None
     try:
         size = type(standard).model_validate({**standard.model_dump(), **fields})
     except ValidationError as error:

@@ -12,19 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from greenroom.asking.talk import as_asked, frame_of, planned, replied, rows_of
 from greenroom.asking.types import Answer, Ask, Lengths, Script, Talk
-from greenroom.conversation import Conversation
-from greenroom.directions import Direction
 from greenroom.store import digest
 from greenroom.subject import Capture, Intervention, PrefixCache, Reply, Subject
 from greenroom.subject.subject import Progress
 
 CACHE_BYTES = 3 << 29  # of keys and values that open conversations keep; what does not fit is computed again
-HELD = 0.8  # of the time of a wave; the rest is reading
 
 # The seed of a reply's random stream, from the step (from 0), the talk (its place) and what is asked.
 Seeds = Callable[[int, int, Ask], int]
@@ -224,44 +220,6 @@ class _Lent(PrefixCache):
         return None
 
 
-def part(progress: Progress, begin: float, end: float) -> Progress:
-    """The progress of one part of a stage, which lies between two shares of it."""
-    return lambda done, total: progress(round(1000 * (begin + (end - begin) * done / max(total, 1))), 1000)
-
-
 def _portion(progress: Progress, before: int, calls: int, asks: int) -> Progress:
     """The progress of one call as that of all that is asked, in thousandths of one."""
     return lambda done, total: progress(min(1000 * before + 1000 * calls * done // total, 1000 * asks), 1000 * asks)
-
-
-# Reading ---------------------------------------------------------------------------------------------------------------
-
-
-def hot(said: Sequence[Said], axis: Direction) -> list[float | None]:
-    """Each reply's place (sd) in the context that made it; None for an empty reply, and under an edit of the axis'
-    own, which would be read in what it wrote there."""
-    return [
-        None if one.own.activations is None or one.ask.edited else float(axis.sd(one.own.activations[0]))
-        for one in said
-    ]
-
-
-def message_values(reader: Subject, layer: int, messages: Sequence[str]) -> np.ndarray:
-    """(message, hidden): the mean activation of a user's message read alone; NaN for an empty one."""
-    different = [text for text in dict.fromkeys(messages) if text.strip()]
-    values = {text: np.full(reader.d_model, np.nan) for text in messages}
-    if different:
-        alone: list[Conversation] = [[{"role": "user", "content": text}] for text in different]
-        captured = reader.activations(alone, [layer], "message")
-        for text, value in zip(different, captured.values[0].cpu().numpy(), strict=True):
-            values[text] = value
-    return np.stack([values[text] for text in messages]) if messages else np.empty((0, reader.d_model))
-
-
-def options(**given: Any) -> dict[str, Any]:
-    """What was asked of a verb, by the names of its options and as somebody would type it; None was left to default."""
-    return {
-        name.replace("_", "-"): value if isinstance(value, (str, int, float)) else ",".join(value)
-        for name, value in given.items()
-        if value is not None
-    }

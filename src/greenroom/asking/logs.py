@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenroom.errors import GreenroomError
 
 if TYPE_CHECKING:
+    import polars as pl
     from inspect_ai.log import EvalLog, EvalSample
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A model as a log shows it: what it answered then, to be read and not asked again.
+
+    id: of the log; source: the name of its file; answers: as `asking.types.ANSWERS` has them.
+    """
+
+    name: str
+    id: str
+    source: str
+    answers: pl.DataFrame
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def logged(path: Path, task: str) -> Logged:
+    """The answers in a log of the task `greenroom/<task>`; GreenroomError in one line for anything else."""
+    from greenroom.asking.inspect import ANSWERS, answers_of
+
+    log, samples = samples_of(path, task)
+    if not any(ANSWERS in sample.store for sample in samples):
+        raise GreenroomError(f"{path} was made by Greenroom 0.1; run inspect eval greenroom/{task} anew")
+    return Logged(log.eval.model, log.eval.eval_id, path.name, answers_of(log))
 
 
 def is_log(given: Any) -> bool:

@@ -20,6 +20,7 @@ from greenroom.conversation import system as system_message
 WAVE = 20  # talks held at once: enough for a full batch, few enough for the caches
 EMPTY, CUT_OFF = "empty", "cut off"  # why a reply without words is missing
 LETTERS_A_TOKEN = 4  # of a planned reply, as English text has them
+TEMPERATURE, TOP_P = 0.7, 0.9  # the usual chat settings, as wherever character is measured
 
 Said = Sequence[tuple[Ask, Answer]]
 
@@ -37,6 +38,12 @@ def flipped(conversation: Conversation, system: str, begin: str) -> Conversation
             role: MessageRole = "assistant" if message["role"] == "user" else "user"
             seen.append({"role": role, "content": message["content"]})
     return seen
+
+
+def chat_lengths(tokens: int) -> Lengths:
+    """How replies of a talk and to its probes are made at the usual settings, of at most so many tokens."""
+    kinds = ("turn", "probe")
+    return Lengths(dict.fromkeys(kinds, tokens), dict.fromkeys(kinds, TEMPERATURE), TOP_P)
 
 
 def as_asked(ask: Ask, system: str | None) -> Conversation:

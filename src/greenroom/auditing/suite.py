@@ -1,4 +1,4 @@
-"""Any studies of the registry as one run: one folder, one report (`greenroom eval`)."""
+"""Any studies of the registry as one run: one folder, one report (`greenroom eval`); and the registry as a table."""
 
 from __future__ import annotations
 
@@ -47,3 +47,19 @@ def suite(
             raise GreenroomError(f"{name} brings its own system messages; leave it out, or do without --system")
     job = Job("eval", wanted, size, sizes or {}, system, asked or {})
     return measure(job, model, out, seed=seed, progress=progress)
+
+
+def study_table() -> str:
+    """The registry as a table in markdown: what each study asks, what it needs, how to run it, whether audits have it."""
+    from greenroom.studies import NAMES, about, study_named
+
+    audits = {"always": "yes", "full": "with `--full`", "never": "no"}
+    lines = ["| study | question | needs | command | in an audit |", "| --- | --- | --- | --- | --- |"]
+    for name in NAMES:
+        words, study = about(name), study_named(name)
+        verb = words.get("verb")
+        option = f" --{verb['option']}" if verb and "option" in verb else ""
+        command = f"{verb['name']}{option}" if verb else f"eval {name}"
+        cells = (f"`{name}`", words["about"], study.needs, f"`greenroom {command}`", audits[study.audit])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from greenroom.report.format import between, interval, number, plain
-from greenroom.report.parts import VOID, Chapter, Exhibit, Quote, Results, Row, Rows, words
+from greenroom.report.parts import VOID, Chapter, Exhibit, Quote, Results, Rows, words
+from greenroom.report.rows import in_words, row_figure, scale_of
 from greenroom.report.tables import missing, named, table_of
 
 QUOTES = 4
@@ -46,31 +47,20 @@ def default_chapter(results: Results) -> Chapter:
 
 
 def _figure(results: Results, rows: list[dict[str, object]]) -> Rows:
-    known = [float(row[end]) for row in rows for end in ("estimate", "low", "high") if row[end] is not None]  # type: ignore[arg-type]
-    low, high = min([0.0, *known]), max([0.0, *known, 1e-9])
-
-    def place(value: object) -> float | None:
-        return None if value is None else round(100 * (float(value) - low) / (high - low), 2)  # type: ignore[arg-type]
-
-    lines = []
-    for row in rows:
-        label = named("name", str(row["name"]), results.words)
-        if row["paradigm"]:
-            label += f", {named('paradigm', str(row['paradigm']))}"
-        if row["grade"] == VOID or row["estimate"] is None:
-            lines.append(Row(label, void=str(row["reason"] or "")))
-            continue
-        lines.append(
-            Row(label, start=place(0.0), end=place(row["estimate"]), dot=place(row["estimate"]), low=place(row["low"]),
-                high=place(row["high"]), value=between(row), strong=bool(row["primary"]))
-        )  # fmt: skip
-    listing = "; ".join(f"{line.label} {line.value or VOID}" for line in lines)
+    lines = [(_label(results, row), row) for row in rows]
+    low, high = scale_of(lines, 0.0, 1e-9, float("inf"))
     ends = interval(low, high)
-    ticks = tuple(
-        (place(value) or 0.0, shown) for value, shown in ((low, ends["low"]), (0.0, number(0.0)), (high, ends["high"]))
-    )
-    return Rows(id=f"{results.name}-measures".replace("_", "-"), alt=words()["default_chapter"]["alt"].format(list=listing),
-                rows=tuple(lines), ticks=tuple(dict(ticks).items()))  # fmt: skip
+    return row_figure(
+        f"{results.name}-measures".replace("_", "-"), lines, (low, high),
+        alt=words()["default_chapter"]["alt"].format(list=in_words(lines)),
+        ticks=((low, ends["low"]), (0.0, number(0.0)), (high, ends["high"])),
+        strong=next((label for label, row in lines if row["primary"]), ""),
+    )  # fmt: skip
+
+
+def _label(results: Results, row: dict[str, object]) -> str:
+    label = named("name", str(row["name"]), results.words)
+    return f"{label}, {named('paradigm', str(row['paradigm']))}" if row["paradigm"] else label
 
 
 def _quotes(answers: pl.DataFrame | None) -> tuple[Quote, ...]:

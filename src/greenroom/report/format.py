@@ -34,10 +34,12 @@ def interval(low: Any, high: Any, digits: int = 2, **how: Any) -> dict[str, str]
 
 def between(row: Mapping[str, Any] | None, name: str = "estimate", digits: int = 2, **how: Any) -> str:
     """An estimate with its interval, as in "0.41 (0.30 to 0.52)"; the bounds are `low` and `high`, or those named after
-    the estimate. A missing estimate is a dash."""
+    the estimate. A missing estimate is a dash; one that has no interval stands alone."""
     if row is None or row[name] is None:
         return "–"
     ends = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
+    if row[ends[0]] is None and row[ends[1]] is None:
+        return number(row[name], digits, **how)
     bounds = interval(row[ends[0]], row[ends[1]], digits, **how)
     return f"{number(row[name], digits, **how)} ({bounds['low']} to {bounds['high']})"
 

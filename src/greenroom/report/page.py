@@ -182,15 +182,16 @@ def _repeat(run: RunResults) -> dict[str, Any]:
 
 
 def command_of(manifest: Any) -> str:
-    """The command that makes the same run, from what the manifest says was asked."""
+    """The command that makes the same run, from what the manifest says was asked: of its model, or of a `source`."""
     asked = manifest["config"].get("asked") or {}
     verb = asked.get("verb") or [str(manifest["kind"])]
-    return shlex.join(["greenroom", *verb, str(manifest["subject"]), *_options(asked), "--seed", str(manifest["seed"])])
+    model = str(asked.get("source") or manifest["subject"])
+    return shlex.join(["greenroom", *verb, model, *_options(asked), "--seed", str(manifest["seed"])])
 
 
 def _options(asked: dict[str, Any]) -> Iterator[str]:
     for name, value in asked.items():
-        if name == "verb" or value in (None, False):
+        if name in ("verb", "source") or value in (None, False):
             continue
         yield f"--{name}"
         if value is not True:

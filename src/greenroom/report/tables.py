@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.report.format import number, plain
+from greenroom.report.format import between, number, plain
 from greenroom.report.parts import VOID, Chapter, Exhibit, Results, Table, words
 from greenroom.report.results import RunResults
 
@@ -24,7 +24,8 @@ def named(column: str, value: str, own: Mapping[str, Any] | None = None) -> str:
 
 
 def table_of(frame: pl.DataFrame, columns: Mapping[str, int | None], results: Results | None = None) -> Table:
-    """A table for people: the columns asked for that exist, floats at the digits given, void rows without numbers.
+    """A table for people: the columns asked for that exist, floats at the digits given, void rows without numbers. A column
+    whose bounds (`<name>_low`, `<name>_high`) are not asked for is shown with them in one cell.
 
     Headings and values are in the words of the study (`columns`, `values` of its words.yaml) or of all pages.
     """
@@ -35,12 +36,16 @@ def table_of(frame: pl.DataFrame, columns: Mapping[str, int | None], results: Re
     grades = frame["grade"].to_list() if "grade" in frame.columns else [None] * frame.height
     void = frozenset(index for index, grade in enumerate(grades) if grade == VOID)
     first = next((name for name in shown if frame.schema[name].is_float()), None)
+    bounded = {name for name in shown if f"{name}_low" in frame.columns and f"{name}_low" not in shown}
 
-    def cell(name: str, value: Any, hidden: bool) -> str:
+    def cell(name: str, row: Mapping[str, Any], hidden: bool) -> str:
+        value = row[name]
         if hidden and frame.schema[name].is_numeric():
             return words()["page"]["withheld"] if name == first else ""
         if isinstance(value, bool):
             return words()["page"]["yes" if value else "no"]
+        if name in bounded:
+            return between(row, name, columns[name] or 0)
         if isinstance(value, (int, float)):
             return number(value, columns[name] or 0)
         if isinstance(value, list):
@@ -50,8 +55,7 @@ def table_of(frame: pl.DataFrame, columns: Mapping[str, int | None], results: Re
         return named(name, str(value), own)
 
     rows = tuple(
-        tuple(cell(name, row[name], index in void) for name in shown)
-        for index, row in enumerate(frame.iter_rows(named=True))
+        tuple(cell(name, row, index in void) for name in shown) for index, row in enumerate(frame.iter_rows(named=True))
     )
     return Table(tuple(headings.get(name, plain(name)) for name in shown), rows, numeric, void)
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenroom.asking.logs import Logged, logged
 from greenroom.asking.types import Questions, Size, Talk, Talks
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
@@ -25,19 +26,25 @@ if TYPE_CHECKING:
 
 
 def measure(
-    job: Job, model: str | Subject | Model, out: Path | None = None, *, seed: int = 0, progress: Progress | None = None
+    job: Job,
+    model: str | Subject | Model | Logged,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> StudyResult:
     """Runs studies on a model and leaves a folder with tables, measures, summary.json and report.html.
 
-    model: a name that `greenroom.load` takes, a loaded Subject, or an Inspect model. out: the folder, new or to resume
-    (default: the newest unfinished equal run under ./runs, else the next number). The same seed gives the same tables
-    on the same machine. Interrupted at any time, the same call goes on where it stopped. GreenroomError in one line.
+    model: a name that `greenroom.load` takes, a loaded Subject, an Inspect model, or what a log holds of one. out: the
+    folder, new or to resume (default: the newest unfinished equal run under ./runs, else the next number). The same seed
+    gives the same tables on the same machine. Interrupted at any time, the same call goes on where it stopped.
+    GreenroomError in one line.
     """
     from greenroom.runs import shared_results
     from greenroom.studies import study_named
 
     progress = progress or Progress()
-    who = opened(model)
+    who = model if isinstance(model, Logged) else opened(model)
     studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
@@ -70,6 +77,31 @@ def measure(
                     shared_results.save(run.path, _fingerprint(who), one.name, seed=seed, replies=replies)
         run.finish(summary)
     return StudyResult(run.path, summary)
+
+
+def read_log(
+    study: str,
+    path: Path | str,
+    out: Path | None = None,
+    *,
+    reader: str | Subject | None = None,
+    given: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """What a study finds in a log of its Inspect task: the same as if the model had been asked now.
+
+    reader: the small model that reads the replies (default: the embedded one). GreenroomError in one line, before
+    anything is written.
+    """
+    from greenroom.subject import opened
+
+    log = logged(Path(path), study)
+    read_by = opened(reader or "smollm2")
+    kept = {name: one for name, one in (given or {}).items() if one is not None}
+    asked = {"verb": [study], "source": log.source, **({"reader": reader} if isinstance(reader, str) else {})}
+    job = Job(study, (study,), asked=asked, given={"reader": read_by, **kept})
+    return measure(job, log, out, seed=seed, progress=progress)
 
 
 def write_page(folder: Path) -> Path:
@@ -154,7 +186,7 @@ def concluded(study: Study, found: Found) -> list[Measure]:
     return [replace(one, primary=one is primary) for one in measures]
 
 
-def _stages(parts: Sequence[Part], model: Subject | Model, size: Size, seed: int) -> list[Stage]:
+def _stages(parts: Sequence[Part], model: Subject | Model | Logged, size: Size, seed: int) -> list[Stage]:
     """What is done one after the other: all questions at once, talks in waves, stages as they are."""
     questions = [part for part in parts if isinstance(part, Questions)]
     stages = [Stage("answers", "Questions", _asking(questions), "logprobs")] if questions else []
@@ -179,9 +211,13 @@ def _asking(questions: Sequence[Questions]) -> Callable[[Work], StageResult]:
     return compute
 
 
-def _talking(part: Talks, model: Subject | Model, size: Size, seed: int) -> list[Stage]:
-    """A stage a wave of talks, so that an interruption costs one wave."""
+def _talking(part: Talks, model: Subject | Model | Logged, size: Size, seed: int) -> list[Stage]:
+    """A stage a wave of talks, so that an interruption costs one wave; those of a log are there already."""
     from greenroom.asking.talk import WAVE
+
+    if isinstance(model, Logged):
+        kept = StageResult({f"answers_{part.name}_1": model.answers.filter(model.answers["part"] == part.name)})
+        return [Stage(f"{part.name}_1", "Talks of the log", lambda work: kept, "text")]
 
     talks = part.talks(size, seed)
     waves = [talks[start : start + WAVE] for start in range(0, len(talks), WAVE)]
@@ -297,4 +333,4 @@ def _name(model: Any) -> str:
 
 
 def _fingerprint(model: Any) -> str:
-    return str(model.fingerprint) if is_local(model) else digest(str(model))
+    return str(model.fingerprint) if is_local(model) else digest(model.id if isinstance(model, Logged) else str(model))

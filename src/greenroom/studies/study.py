@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from greenroom.asking.types import Questions, Size, Talks
+from greenroom.conversation import Conversation
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.run import Run, StageResult
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
     from inspect_ai.model import Model
 
+    from greenroom.asking.logs import Logged
     from greenroom.directions import Direction
     from greenroom.report.parts import Chapter
     from greenroom.report.results import Results
@@ -76,7 +78,7 @@ class Work(Found):
     """
 
     def __init__(
-        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model
+        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model | Logged
     ) -> None:
         super().__init__(run, study, sizes[study], seed, sizes)
         self.model, self.system, self.given = model, job.system, job.given
@@ -90,6 +92,13 @@ class Work(Found):
                 f"{self.study} reads activations, which {self.model} does not show; give a local model"
             )
         return self.model  # type: ignore[return-value]
+
+    @property
+    def reader(self) -> Subject:
+        """Who reads replies: the local subject itself, else the small model handed over, else the embedded one."""
+        from greenroom.subject import opened
+
+        return self.subject if is_local(self.model) else opened(self.given.get("reader") or "smollm2")
 
     def axis(self) -> Direction:
         """The assistant axis: this run's own where it has one, else the one of these weights, else built now."""
@@ -122,6 +131,12 @@ class Cost:
     calls: int
     prompt_tokens: int
     reply_tokens: int
+
+    @classmethod
+    def of(cls, conversations: Sequence[Conversation], reply_tokens: int) -> Cost:
+        """Of one reply to each conversation, of so many tokens at most; four letters of a prompt count as a token."""
+        letters = sum(len(message["content"]) for one in conversations for message in one)
+        return cls(len(conversations), -(-letters // 4), len(conversations) * reply_tokens)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -168,7 +183,7 @@ class Study:
     hosted: Callable[[Any], Sequence[Part]] | None = None
     shared: Callable[[Found], int | None] | None = None
 
-    def parts_for(self, model: Subject | Model, size: Size) -> Sequence[Part]:
+    def parts_for(self, model: Subject | Model | Logged, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""
         parts = self.parts(size) if is_local(model) or self.hosted is None else self.hosted(size)
         if not is_local(model) and any(isinstance(part, Stage) and part.needs == "activations" for part in parts):
@@ -179,8 +194,8 @@ class Study:
     def needs(self) -> Needs:
         """The most that any of its parts needs, at its standard size."""
         order: tuple[Needs, ...] = ("text", "logprobs", "reader", "activations")
-        found = [_needs(part) for part in (self.hosted or self.parts)(self.sizes["standard"])]
-        return max(found, key=order.index, default="text")
+        found = [order.index(_needs(part)) for part in (self.hosted or self.parts)(self.sizes["standard"])]
+        return order[max(found, default=0)]
 
 
 def later(module: str, name: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The chapters of drift.html, from the tables and the summary of a run."""
+"""The chapters of drift: turn by turn, what is left behind, ways back, what a message tells, and one probe three times."""
 
 from __future__ import annotations
 
@@ -7,200 +7,228 @@ from typing import Any
 import polars as pl
 
 from greenroom.report.charts import QUIET, Spec, end_notes, line
-from greenroom.report.format import number, tint
-from greenroom.report.parts import Chapter, Exhibit, Panel, Quote, Results
-from greenroom.studies.drift.findings import ALL
-from greenroom.studies.dynamics_parts import (
-    SPAN,
-    axis_line,
-    listed,
-    named,
-    padded,
-    row_figure,
-    scale_of,
-    table,
-    turn_layout,
-)
-from greenroom.studies.dynamics_words import dynamics
+from greenroom.report.format import between, number, said, tint
+from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Quote, Results, chapter
+from greenroom.report.rows import in_words, row_figure, scale_of, whole_ticks
+from greenroom.report.tables import named, table_of
+from greenroom.report.turns import SPAN, axis_by_turn, padded, turn_layout
+from greenroom.studies.drift.findings import ALL, own_worded, readings
+from greenroom.studies.drift.sentences import better_ways, headline, moved_most, told_by_message
+
+HEIGHT = 250  # of a plot in pixels, for names that would overlap
 
 
-def drift_chapters(results: Results) -> list[Chapter]:
-    """Every chapter that the run's tables can fill, in order; none where nothing was read."""
-    if results.summary["reading"] is None:
-        return []
-    made = (_turns(results), _drift(results), _ways(results), _prediction(results), _replies(results))
-    return [chapter for chapter in made if chapter is not None]
+def chapters(results: Results) -> list[Chapter]:
+    """Every chapter that can be filled, in order; one sentence where nothing was read."""
+    frame = results.table("replies")
+    known = [] if frame is None else readings(frame)
+    if frame is None or not known:
+        finding = said(results.words["sentences"]["few"], model=results.model)
+        return [chapter(results, "main", finding, grade=VOID, headline=finding)]
+    reading = known[0]
+    made = (
+        _turns(results, frame, reading),
+        _left(results, reading),
+        _ways(results, frame, reading),
+        _prediction(results, reading),
+        _replies(results, frame, reading),
+    )
+    return [one for one in made if one is not None]
 
 
-def _chapter(name: str, finding: str, *exhibits: Exhibit, notes: tuple[str, ...] = (), **more: Any) -> Chapter:
-    text = dynamics()["drift"]["chapters"][name]
-    reading = more.pop("reading", text["reading"]).strip()
-    return Chapter(name, text["title"], text["contents"], finding, reading, exhibits, notes=notes, **more)
+def ways_of(results: Results) -> pl.DataFrame:
+    """One row a reading, domain and way back: undone, beyond and left with their bounds, n, and why there is no share."""
+    levels = ("reading", "domain", "arm")
+    undone = results.series("undone", *levels)
+    found = _bounded(undone, "undone").select(*levels, "undone", "undone_low", "undone_high", "n")
+    for name in ("beyond", "left"):
+        own = _bounded(results.series(name, *levels), name).select(*levels, name, f"{name}_low", f"{name}_high")
+        found = found.join(own, on=levels, how="left", maintain_order="left")
+    return found.with_columns(missing=undone.select(_why()).to_series())
 
 
-def _turns(results: Results) -> Chapter | None:
-    curve, text = _own(results, "curve"), dynamics()["drift"]["chapters"]["turns"]
-    if curve is None:
-        return None
-    pooled = curve.filter(pl.col("user") == ALL)
-    bounds = padded([*pooled["low"], *pooled["high"], *curve["axis_sd"]], least=1.0)
+def _bounded(series: pl.DataFrame, name: str) -> pl.DataFrame:
+    """A series whose estimate has a name of its own."""
+    return series.rename({"estimate": name, "low": f"{name}_low", "high": f"{name}_high"})
+
+
+def _why() -> pl.Expr:
+    return pl.when(pl.col("grade") == VOID).then(pl.col("reason")).alias("missing")
+
+
+def _grade(results: Results) -> str | None:
+    return (results.measure("drift") or {}).get("grade")
+
+
+def _turns(results: Results, frame: pl.DataFrame, reading: str) -> Chapter:
+    text = results.words["chapters"]["main"]
+    curve = results.series("curve", "reading", "domain", "user", "turn").filter(reading=reading).sort("turn")
+    pooled = curve.filter(user=ALL)
+    bounds = padded([*pooled["low"], *pooled["high"], *curve["estimate"]], least=1.0)
     last = float(curve["turn"].max() or 1)  # type: ignore[arg-type]
     panels = []
-    for domain in pooled["domain"].unique(maintain_order=True):
-        rows = pooled.filter(pl.col("domain") == domain).sort("turn").to_dicts()
-        data, notes = axis_line(rows, text["x"]), []
-        if domain == ALL:
-            others, ends = _by_user(curve)
-            data, notes = [*others, *data], end_notes(last, ends, 250 / (bounds[1] - bounds[0]))
-        alt = text["alt"].format(
-            domain=named("domain", domain), first=number(rows[0]["axis_sd"], 1), last=number(rows[-1]["axis_sd"], 1),
-            turn=rows[-1]["turn"],
-        )  # fmt: skip
+    for domain in [ALL, *frame["domain"].unique(maintain_order=True)]:
+        rows, whole = pooled.filter(domain=domain).to_dicts(), domain == ALL
+        others, ends = _by_user(results, curve) if whole else ([], [])
         spec = {
-            "data": data,
+            "data": [*others, *axis_by_turn(rows, text["x"])],
             "layout": turn_layout(
-                text["x"], text["y"], (0.0, last), bounds, notes=notes, right=120 if domain == ALL else 16
+                text["x"], text["y"], (0.0, last), bounds, right=120 if whole else 16,
+                notes=end_notes(last, ends, HEIGHT / (bounds[1] - bounds[0])),
             ),
-        }
-        panels.append(
-            Panel(f"turns-{domain}".replace("_", "-"), alt, spec, title=named("domain", domain), headline=domain == ALL)
-        )
-    said = results.said("drift") or results.said("headline") or ""
+        }  # fmt: skip
+        name = named("domain", domain, results.words)
+        first, final = (number(rows[place]["estimate"], 1) for place in (0, -1))
+        alt = text["alt"].format(domain=name, first=first, last=final, turn=rows[-1]["turn"])
+        panels.append(Panel(id=f"turns-{domain}".replace("_", "-"), alt=alt, spec=spec, title=name, headline=whole))
+    columns = {"domain": None, "user": None, "turn": 0, "estimate": 2, "low": 2, "high": 2, "n": 0}
     exhibit = Exhibit(
-        text["caption"].format(reading=named("reading", results.summary["reading"])), panels=tuple(panels),
-        kind="multiples", table=table(curve, {"domain": None, "user": None, "turn": 0, "axis_sd": 2, "n": 0}),
+        text["caption"].format(reading=reading), panels=tuple(panels), kind="multiples",
+        table=table_of(curve.drop("grade"), columns, results),
     )  # fmt: skip
-    return _chapter("turns", said, exhibit)
+    opening, grade = headline(results, frame), _grade(results)
+    return chapter(results, "main", opening, exhibit, headline=opening, grade=grade, warnings=_warnings(results, frame))
 
 
-def _by_user(curve: pl.DataFrame) -> tuple[list[Spec], list[tuple[float, str]]]:
+def _by_user(results: Results, curve: pl.DataFrame) -> tuple[list[Spec], list[tuple[float, str]]]:
     """The lines of scripted and of simulated users over all domains, and their names at the ends."""
     lines: list[Spec] = []
     ends: list[tuple[float, str]] = []
     for user, dash in (("scripted", "dash"), ("simulated", "dot")):
-        own = curve.filter((pl.col("domain") == ALL) & (pl.col("user") == user)).sort("turn").drop_nulls("axis_sd")
+        own = curve.filter(domain=ALL, user=user).drop_nulls("estimate")
         if own.height:
-            lines.append(line(own["turn"], own["axis_sd"], color=QUIET, width=1.5, dash=dash))
-            ends.append((own["axis_sd"][-1], named("user", user)))
+            lines.append(line(own["turn"], own["estimate"], color=QUIET, width=1.5, dash=dash))
+            ends.append((own["estimate"][-1], named("user", user, results.words)))
     return lines, ends
 
 
-def _drift(results: Results) -> Chapter | None:
-    frame, text = _own(results, "drift"), dynamics()["drift"]["chapters"]["drift"]
-    if frame is None:
-        return None
-    rows = [(named("domain", row["domain"]), row) for row in frame.to_dicts()]
-    scale = scale_of([row for _, row in rows], "drift_sd", low=-0.5, high=0.5, reach=6.0)
+def _warnings(results: Results, frame: pl.DataFrame) -> tuple[str, ...]:
+    text = results.words["sentences"]
+    found = [] if results.part("reading")["reliable"] else [text["unreliable"]]
+    empty = frame.filter(pl.col("reply").str.strip_chars() == "").height
+    answers = results.answers
+    failed = 0 if answers is None else answers.filter(pl.col("wording").is_null()).height
+    return (*found, *(text[name].format(n=n) for name, n in (("empty", empty), ("failed", failed)) if n))
+
+
+def _left(results: Results, reading: str) -> Chapter:
+    text = results.words["chapters"]["left"]
+    drifts = results.series("drift", "reading", "domain").filter(reading=reading)
+    rows = [(named("domain", row["domain"], results.words), row) for row in drifts.to_dicts()]
+    scale = scale_of(rows, -0.5, 0.5, 6.0)
     figure = row_figure(
-        "drift-rows", rows, "drift_sd", scale, alt=text["alt"].format(list=listed(rows, "drift_sd")), signed=True,
-        mark=0.0, ticks=_ticks(scale),
+        "drift-rows", rows, scale, alt=text["alt"].format(list=in_words(rows, signed=True)), ticks=whole_ticks(scale),
+        mark=0.0, signed=True,
     )  # fmt: skip
-    found = results.summary[results.summary["reading"]]
-    caption = text["caption"].format(
-        reading=named("reading", results.summary["reading"]),
-        **{moment: number(found[f"{moment}_sd"], 2, signed=True) for moment in ("fresh", "before", "after")},
+    places = results.series("place", "reading", "domain", "moment").filter(reading=reading, domain=ALL)
+    at = {row["moment"]: number(row["estimate"], 2, signed=True) for row in places.to_dicts()}
+    slopes = _bounded(results.series("slope", "reading", "domain"), "slope").select(
+        "reading", "domain", "slope", "slope_low", "slope_high"
     )
+    both = _bounded(drifts, "drift").with_columns(_why()).drop("grade")
+    table = both.join(slopes, on=["reading", "domain"], how="left", maintain_order="left")
+    columns = {"domain": None, "drift": 2, "slope": 3, "n": 0, "missing": None}
     exhibit = Exhibit(
-        caption, rows=(figure,), kind="rows",
-        table=table(frame, {"domain": None, "drift_sd": 2, "slope_sd_per_turn": 3, "n": 0, "missing": None}),
-    )  # fmt: skip
-    return _chapter("drift", results.said("headline") or "", exhibit)
+        text["caption"].format(reading=reading, **at),
+        rows=(figure,),
+        kind="rows",
+        table=table_of(table, columns, results),
+    )
+    finding = moved_most(results, drifts) or headline(results, None)
+    return chapter(results, "left", finding, exhibit, grade=_grade(results))
 
 
-def _ways(results: Results) -> Chapter | None:
-    frame, text = _own(results, "ways"), dynamics()["drift"]["chapters"]["ways"]
-    if frame is None:
+def _ways(results: Results, frame: pl.DataFrame, reading: str) -> Chapter | None:
+    text, sentences = results.words["chapters"]["ways"], results.words["sentences"]
+    undone, beyond, left = (
+        results.series(name, "reading", "domain", "arm").filter(reading=reading, domain=ALL)
+        for name in ("undone", "beyond", "left")
+    )
+    if undone.is_empty():
         return None
-    rows = [(named("arm", row["arm"]), row) for row in frame.filter(pl.col("domain") == ALL).to_dicts()]
-    scale = scale_of([row for _, row in rows], "undone", low=-0.2, high=1.2, reach=1.5)
-    undone = row_figure(
-        "undone", rows, "undone", scale, alt=text["alt_undone"].format(list=listed(rows, "undone")),
-        title=text["undone"], mark=1.0, ticks=((0.0, text["marks"]["zero"]), (1.0, text["marks"]["one"])),
+    labelled = [
+        [(named("arm", row["arm"], results.words), row) for row in series.to_dicts()] for series in (undone, left)
+    ]
+    shares, rests = labelled
+    scale = scale_of(shares, -0.2, 1.2, 1.5)
+    first = row_figure(
+        "undone", shares, scale, alt=text["alt_undone"].format(list=in_words(shares)), title=text["undone"], mark=1.0,
+        ticks=((0.0, text["nothing"]), (1.0, text["all"])),
     )  # fmt: skip
-    scale = scale_of([row for _, row in rows], "left_sd", low=-0.5, high=0.5, reach=6.0)
-    left = row_figure(
-        "left", rows, "left_sd", scale, alt=text["alt_left"].format(list=listed(rows, "left_sd")),
-        title=text["left"], signed=True, mark=0.0, ticks=_ticks(scale),
+    scale = scale_of(rests, -0.5, 0.5, 6.0)
+    second = row_figure(
+        "left", rests, scale, alt=text["alt_left"].format(list=in_words(rests, signed=True)), title=text["left"],
+        mark=0.0, ticks=whole_ticks(scale), signed=True,
     )  # fmt: skip
-    caption = text["caption_undone"].format(reading=named("reading", results.summary["reading"]))
+    columns = {"domain": None, "arm": None, "undone": 2, "beyond": 2, "left": 2, "n": 0, "missing": None}
+    turns = frame.filter(pl.col("moment") == "return")["place"].max()
     exhibit = Exhibit(
-        f"{caption} {text['caption_left']}", rows=(undone, left), kind="rows",
-        table=table(frame, {"domain": None, "arm": None, "undone": 2, "beyond": 2, "left_sd": 2, "n": 0, "missing": None}),
+        text["caption"].format(reading=reading, turns=turns), rows=(first, second), kind="rows",
+        table=table_of(ways_of(results).filter(reading=reading), columns, results),
     )  # fmt: skip
-    return _chapter(
-        "ways",
-        results.said("ways") or "",
-        exhibit,
-        reading=text["reading"].format(returns=results.summary["return_turns"]),
-    )
+    lines = [
+        said(
+            sentences["line"], arm=label, left=between(rest, signed=True),
+            undone=sentences["undone_void"] if share["estimate"] is None else between(share),
+        )
+        for (label, share), (_, rest) in zip(shares, rests, strict=True)
+    ]  # fmt: skip
+    finding = better_ways(results, undone, beyond, own_worded(frame))
+    void = _grade(results) == VOID
+    return chapter(results, "ways", finding, exhibit, grade=_grade(results), lines=() if void else tuple(lines))
 
 
-def _prediction(results: Results) -> Chapter | None:
-    frame, text = _own(results, "predicted"), dynamics()["drift"]["chapters"]["prediction"]
-    if frame is None:
+def _prediction(results: Results, reading: str) -> Chapter | None:
+    text = results.words["chapters"]["prediction"]
+    found = results.series("r2", "reading", "of", "by").filter(reading=reading)
+    if found.is_empty():
         return None
     rows = [
-        (f"{named('of', row['of'])}, {named('by', row['by'])}", row | {"missing": "few"}) for row in frame.to_dicts()
+        (text["label"].format(**{name: named(name, row[name], results.words) for name in ("of", "by")}), row)
+        for row in found.to_dicts()
     ]
-    scale = scale_of([row for _, row in rows], "r2", low=-0.1, high=1.0, reach=0.4)
     figure = row_figure(
-        "r2", rows, "r2", scale, alt=text["alt"].format(list=listed(rows, "r2")), mark=0.0,
+        "r2", rows, scale_of(rows, -0.1, 1.0, 0.4), alt=text["alt"].format(list=in_words(rows)), mark=0.0,
         ticks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
     )  # fmt: skip
+    columns = {"of": None, "by": None, "estimate": 2, "low": 2, "high": 2, "n": 0}
     exhibit = Exhibit(
-        text["caption"].format(reading=named("reading", results.summary["reading"])), rows=(figure,), kind="rows",
-        table=table(frame, {"of": None, "by": None, "r2": 2, "n": 0}),
-    )  # fmt: skip
-    return _chapter("prediction", results.said("prediction") or "", exhibit)
+        text["caption"].format(reading=reading), rows=(figure,), kind="rows", table=table_of(found, columns, results)
+    )
+    return chapter(results, "prediction", told_by_message(results, found), exhibit)
 
 
-def _replies(results: Results) -> Chapter | None:
+def _replies(results: Results, frame: pl.DataFrame, reading: str) -> Chapter | None:
     """The probe that moved most in the conversation that moved most: before, after, and after a way back."""
-    frame, text = results.table("replies"), dynamics()["drift"]["chapters"]["replies"]
-    column = f"axis_sd_{results.summary['reading']}"
-    if frame is None:
-        return None
+    text, column = results.words["chapters"]["replies"], f"axis_sd_{reading}"
     asked = frame.filter(pl.col("moment").is_in(["before", "after"])).drop_nulls(column)
     pairs = asked.pivot("moment", index=["conversation", "place"], values=column, aggregate_function="first")
-    if not {"before", "after"} <= set(pairs.columns) or pairs.is_empty():
+    if not {"before", "after"} <= set(pairs.columns):
         return None
-    pairs = pairs.with_columns((pl.col("before") - pl.col("after")).alias("moved")).drop_nulls("moved")
+    pairs = pairs.with_columns(moved=pl.col("before") - pl.col("after")).drop_nulls("moved")
     if pairs.is_empty():
         return None
-    means = (
-        pairs.group_by("conversation", maintain_order=True)
-        .agg(pl.col("moved").mean())
-        .sort("moved", maintain_order=True)
-    )
-    chosen = means["conversation"][-1]
-    probe = pairs.filter(pl.col("conversation") == chosen).sort("moved", maintain_order=True)["place"][-1]
-    own = frame.filter((pl.col("conversation") == chosen) & (pl.col("place") == probe))
+    means = pairs.group_by("conversation", maintain_order=True).agg(pl.col("moved").mean())
+    chosen = means.sort("moved", maintain_order=True)["conversation"][-1]
+    probe = pairs.filter(conversation=chosen).sort("moved", maintain_order=True)["place"][-1]
+    own = frame.filter(conversation=chosen, place=probe)
     tried = own.filter(pl.col("moment") == "back")["arm"].to_list()
     arm = "topic" if "topic" in tried else next((one for one in tried if one != "none"), "none")
     quotes = []
-    for moment, name in (("before", text["before"]), ("after", text["after"]), ("back", text["back"])):
+    for moment in ("before", "after", "back"):
         rows = own.filter((pl.col("moment") == moment) & ((pl.col("arm") == arm) if moment == "back" else True))
-        for row in rows.head(1).to_dicts():
-            quotes.append(
-                Quote(
-                    name.format(arm=named("arm", arm)), f"{number(row[column], 1, signed=True)} sd", tint(row[column], SPAN),
-                    row["message"], row["reply"].strip() or dynamics()["nothing"], text["cut"] if row["cut"] else "",
-                )
-            )  # fmt: skip
+        quotes += [_quote(results, text, text[moment], row, column) for row in rows.head(1).to_dicts()]
     told = own.row(0, named=True)
-    finding = text["finding"].format(domain=named("domain", told["domain"]), user=named("user", told["user"]))
-    return _chapter("replies", finding, quotes=tuple(quotes))
+    where = {name: named(name, told[name], results.words) for name in ("domain", "user")}
+    return chapter(results, "replies", text["finding"].format(**where), quotes=tuple(quotes))
 
 
-def _own(results: Results, name: str) -> pl.DataFrame | None:
-    """A table's rows in the headline reading; None without any."""
-    frame = results.table(name)
-    own = None if frame is None else frame.filter(pl.col("reading") == results.summary["reading"])
-    return None if own is None or own.is_empty() else own
-
-
-def _ticks(scale: tuple[float, float]) -> list[tuple[float, str]]:
-    """Whole sd on the scale, and 0."""
-    step = next(step for step in (0.5, 1.0, 2.0, 5.0) if (scale[1] - scale[0]) / step <= 8 or step == 5.0)
-    first, last = int(scale[0] / step), int(scale[1] / step)
-    return [(step * index, number(step * index, 1 if step < 1 else 0, signed=True)) for index in range(first, last + 1)]
+def _quote(results: Results, text: dict[str, Any], name: str, row: dict[str, Any], column: str) -> Quote:
+    return Quote(
+        name.format(arm=named("arm", row["arm"] or "none", results.words)),
+        text["place"].format(axis=number(row[column], 1, signed=True)),
+        tint(row[column], SPAN),
+        row["message"],
+        row["reply"].strip() or text["silent"],
+        text["cut"] if row["cut"] else "",
+    )

@@ -7,21 +7,23 @@ on with its last words: such a moment tells of no character, and is void for all
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from greenroom.measures import validity
+from greenroom.measures import Measure, validity
 from greenroom.measures.intervals import Interval, bootstrap_mean, student_mean
 from greenroom.measures.prediction import explained
 from greenroom.measures.recovery import Recovery, recovery
 from greenroom.measures.repetition import own_words
 from greenroom.measures.validity import Check, Validity, assess
 from greenroom.measures.within import within_slope
-from greenroom.studies.drift.design import CAP_ON
+from greenroom.studies import about
+from greenroom.studies.drift.scripts import CAP_ON
+from greenroom.studies.study import Found
 
 READINGS = ("cold", "hot")  # the headline first: the one in which all ways back can be compared
 ALL = "all"
@@ -31,26 +33,14 @@ REPLIES: dict[str, Any] = {
     "domain": pl.String,
     "case": pl.Int64,
     "user": pl.String,  # scripted, simulated
-    "moment": pl.String,  # warm, turn, fresh, before, after, back, return, summary
+    "moment": pl.String,  # warm, turn, fresh, before, after, back, return
     "arm": pl.String,  # of back and return
     "place": pl.Int64,  # which turn (from 1) or which probe (from 0)
     "message": pl.String,
     "reply": pl.String,
     "cut": pl.Boolean,
-    "axis_sd_hot": pl.Float64,  # null: read from a log, or made under the cap
+    "axis_sd_hot": pl.Float64,  # null: another model's text, or made under the cap
     "axis_sd_cold": pl.Float64,
-}
-WAYS: dict[str, Any] = {
-    "reading": pl.String,
-    "domain": pl.String,
-    "arm": pl.String,
-    **{
-        f"{name}{end}": pl.Float64
-        for name in ("undone", "beyond", "left_sd", "drift_sd")
-        for end in ("", "_low", "_high")
-    },
-    "n": pl.Int64,
-    "missing": pl.String,
 }
 PREDICTED: dict[str, Any] = {
     "reading": pl.String,
@@ -61,56 +51,101 @@ PREDICTED: dict[str, Any] = {
     "r2_high": pl.Float64,
     "n": pl.Int64,
 }
-CURVE: dict[str, Any] = {
-    "reading": pl.String,
-    "domain": pl.String,
-    "user": pl.String,
-    "turn": pl.Int64,
-    "axis_sd": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "n": pl.Int64,
-}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """curve: one row a reading, domain, kind of user and turn. ways: one row a reading, domain and way back. drifts,
-    slopes: by (reading, domain), sd of the probes and sd a turn of the talk. stuck: domains whose probes before or after
-    the drift are void. summary: what summary.json says."""
-
-    curve: pl.DataFrame
-    ways: pl.DataFrame
-    drifts: dict[tuple[str, str], Interval]
-    slopes: dict[tuple[str, str], Interval]
-    stuck: frozenset[str]
-    summary: dict[str, Any]
+def conclude(found: Found) -> list[Measure]:
+    return measures(found.table("replies"), found.table("predicted"), found.seed)
 
 
-def findings(frame: pl.DataFrame, seed: int = 0) -> Finding:
-    """The results from the replies; domain `all` pools the conversations of all domains."""
-    readings = [reading for reading in READINGS if frame[f"axis_sd_{reading}"].is_not_null().any()]
-    domains = [ALL, *frame["domain"].unique(maintain_order=True)]
-    ways: list[dict[str, Any]] = []
-    curve: list[dict[str, Any]] = []
-    drifts: dict[tuple[str, str], Interval] = {}
-    slopes: dict[tuple[str, str], Interval] = {}
-    stuck: set[str] = set()
-    for domain in domains:
-        part = frame if domain == ALL else frame.filter(pl.col("domain") == domain)
-        worded = own_worded(part)
-        if any(worded[moment].grade == "void" for moment in ("before", "after") if moment in worded):
-            stuck.add(domain)
-        for reading in readings:
-            places = moments(part, reading, worded)
-            # Drift is before − after everywhere: above 0 is away from the assistant.
-            drifts[reading, domain] = student_mean(places["before"] - places["after"])
-            slopes[reading, domain] = _slope(part, reading, seed)
-            ways += [_way_row(reading, domain, arm, places, worded) for arm in _arms(part)]
-            curve += _curve_rows(part, reading, domain, seed)
-    table = pl.DataFrame(ways, schema=WAYS)
-    said = _summary(frame, table, drifts, slopes, readings)
-    return Finding(pl.DataFrame(curve, schema=CURVE), table, drifts, slopes, frozenset(stuck), said)
+def measures(replies: pl.DataFrame, predictions: pl.DataFrame, seed: int = 0) -> list[Measure]:
+    """What follows from the replies (`REPLIES`) and `predicted`.
+
+    By themselves, in the headline reading and of all conversations: `drift` (sd), `slope` (sd a turn), `undone.<arm>` (share
+    of the drift), `r2_level` and `r2_change`. As series: `drift` and `slope` (reading/domain), `undone`, `beyond` and `left`
+    (reading/domain/arm), `place` (reading/domain/moment), `curve` (reading/domain/user/turn), `r2` (reading/of/by). Domain
+    and user `all` pool.
+    """
+    found: list[Measure] = []
+    for domain in [ALL, *replies["domain"].unique(maintain_order=True)]:
+        part = replies if domain == ALL else replies.filter(pl.col("domain") == domain)
+        found += _of_domain(part, domain, readings(replies), seed)
+    read = assess([_read(replies)])
+    for row in predictions.iter_rows(named=True):
+        interval = Interval(row["r2"], row["r2_low"], row["r2_high"], row["n"])
+        name = f"{row['reading']}/{row['of']}/{row['by']}"
+        found.append(_measure(name, interval, read, "few", part="r2", unit="R²"))
+    return [*_headlines(found, readings(replies)[:1]), *found]
+
+
+def readings(replies: pl.DataFrame) -> list[str]:
+    """The readings that there are, the headline first."""
+    return [reading for reading in READINGS if replies[f"axis_sd_{reading}"].is_not_null().any()]
+
+
+def _headlines(series: Sequence[Measure], reading: Sequence[str]) -> Iterator[Measure]:
+    """Those of the series that stand by themselves."""
+    names = {f"{one}/{ALL}": one for one in reading}
+    for one in series:
+        front, _, last = one.name.rpartition("/")
+        if one.part in ("drift", "slope") and one.name in names:
+            yield replace(one, name=one.part, part="")
+        elif one.part == "undone" and front in names:
+            yield replace(one, name=f"undone.{last}", part="")
+        elif one.part == "r2" and last == "message" and front.partition("/")[0] in reading:
+            yield replace(one, name=f"r2_{front.rpartition('/')[2]}", part="")
+
+
+def _of_domain(part: pl.DataFrame, domain: str, known: Sequence[str], seed: int) -> Iterator[Measure]:
+    worded = own_worded(part)
+    asked = _valid(worded, "before", "after")
+    read = assess([_read(part)])
+    for reading in known:
+        places, of = moments(part, reading, worded), f"{reading}/{domain}"
+        # Drift is before − after everywhere: above 0 is away from the assistant.
+        yield _measure(of, student_mean(places["before"] - places["after"]), asked, "few", part="drift", unit="sd")
+        yield _measure(of, _slope(part, reading, seed), read, "few", part="slope", unit="sd a turn")
+        for moment in ("fresh", "before", "after"):
+            valid = _valid(worded, moment)
+            yield _measure(f"{of}/{moment}", student_mean(places[moment]), valid, "few", part="place", unit="sd")
+        for arm in _arms(part):
+            yield from _way(f"{of}/{arm}", arm, reading, places, worded)
+        for turn, interval in _curve(part, reading, seed):
+            yield _measure(f"{of}/{turn}", interval, read, "few", part="curve", unit="sd")
+
+
+def _way(
+    name: str, arm: str, reading: str, places: Mapping[str, np.ndarray], worded: Mapping[str, Check]
+) -> Iterator[Measure]:
+    alone = places.get("back/none") if arm != "none" else None
+    found: Recovery = recovery(places["before"], places["after"], places[f"back/{arm}"], alone)
+    valid, why = _valid(worded, "before", "after", f"back/{arm}"), _missing(found, arm, reading)
+    yield _measure(name, found.undone, valid, why, part="undone", unit="share")
+    if arm != "none":
+        yield _measure(name, found.beyond, valid, why, part="beyond", unit="share")
+    yield _measure(name, found.left, valid, why, part="left", unit="sd")
+
+
+def _missing(found: Recovery, arm: str, reading: str) -> str:
+    """Why there is no share, by its key in words.yaml, where every moment is valid."""
+    if found.drift.n < 2:
+        return "edited" if arm == CAP_ON and reading == "hot" else "few"
+    return "no_drift"
+
+
+def _measure(name: str, interval: Interval, valid: Validity, why: str, **more: Any) -> Measure:
+    """The measure, void with the reason `why` where there is no estimate."""
+    if interval.estimate is None and valid.grade != "void":
+        valid = Validity("void", (Check("estimate", None, "void", about("drift")["missing"][why]),))
+    return Measure(name, interval.estimate, interval.low, interval.high, interval.n, valid, **more)
+
+
+def _valid(worded: Mapping[str, Check], *moments: str) -> Validity:
+    return assess([worded[moment] for moment in moments if moment in worded])
+
+
+def _read(replies: pl.DataFrame) -> Check:
+    """Whether the replies of the conversations themselves could be read."""
+    return validity.readable(replies.filter(pl.col("moment") == "turn")["reply"].str.strip_chars() != "")
 
 
 def own_worded(frame: pl.DataFrame) -> dict[str, Check]:
@@ -171,30 +206,6 @@ def predicted(talk: pl.DataFrame, values: np.ndarray, seed: int = 0) -> list[dic
     return rows
 
 
-def drift_table(found: Finding) -> pl.DataFrame:
-    """The rows of tables/drift.parquet: drift of the probes and slope of the talk, by reading and domain."""
-    rows = [
-        {
-            "reading": reading,
-            "domain": domain,
-            **_named("drift_sd", drift),
-            **_named("slope_sd_per_turn", found.slopes[reading, domain]),
-            "n": drift.n,
-            "missing": "stuck" if domain in found.stuck else "few" if drift.estimate is None else None,
-        }
-        for (reading, domain), drift in found.drifts.items()
-    ]
-    floats = [f"{name}{end}" for name in ("drift_sd", "slope_sd_per_turn") for end in ("", "_low", "_high")]
-    schema: dict[str, Any] = {
-        "reading": pl.String,
-        "domain": pl.String,
-        **dict.fromkeys(floats, pl.Float64),
-        "n": pl.Int64,
-        "missing": pl.String,
-    }
-    return pl.DataFrame(rows, schema=schema)
-
-
 def _probes(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("moment").is_in(["fresh", "before", "after", "back"]))
 
@@ -203,91 +214,20 @@ def _arms(frame: pl.DataFrame) -> list[str]:
     return frame.filter(pl.col("moment") == "back")["arm"].unique(maintain_order=True).to_list()
 
 
-def _way_row(
-    reading: str, domain: str, arm: str, places: dict[str, np.ndarray], worded: Mapping[str, Check]
-) -> dict[str, Any]:
-    alone = places.get("back/none") if arm != "none" else None
-    found: Recovery = recovery(places["before"], places["after"], places[f"back/{arm}"], alone)
-    row = {
-        "reading": reading,
-        "domain": domain,
-        "arm": arm,
-        "n": found.drift.n,
-        "missing": _missing(found, arm, reading, worded),
-    }
-    named = {"undone": found.undone, "beyond": found.beyond, "left_sd": found.left, "drift_sd": found.drift}
-    for name, interval in named.items():
-        row |= _named(name, interval)
-    return row
-
-
-def _missing(found: Recovery, arm: str, reading: str, worded: Mapping[str, Check]) -> str | None:
-    """Why there is no share, by its key in templates/dynamics.yaml."""
-    if found.undone.estimate is not None:
-        return None
-    if any(worded[moment].grade == "void" for moment in ("before", "after", f"back/{arm}") if moment in worded):
-        return "stuck"
-    if found.drift.n < 2:
-        return "edited" if arm == CAP_ON and reading == "hot" else "few"
-    return "no_drift"
-
-
-def _curve_rows(part: pl.DataFrame, reading: str, domain: str, seed: int) -> list[dict[str, Any]]:
-    """The mean place by turn; turn 0 is the exchange before the first probes."""
-    rows: list[dict[str, Any]] = []
+def _curve(part: pl.DataFrame, reading: str, seed: int) -> Iterator[tuple[str, Interval]]:
+    """The mean place by kind of user and turn; turn 0 is the exchange before the first probes."""
     talk = part.filter(pl.col("moment").is_in(["warm", "turn"]))
-    kinds = [ALL, *talk["user"].unique(maintain_order=True)]
-    for kind in kinds:
+    for kind in [ALL, *talk["user"].unique(maintain_order=True)]:
         own = talk if kind == ALL else talk.filter(pl.col("user") == kind)
         for (turn,), group in own.group_by("place", maintain_order=True):
             values = group[f"axis_sd_{reading}"].cast(pl.Float64).to_numpy()
-            mean = bootstrap_mean(values, group["conversation"].to_list(), seed=seed)
-            rows.append(
-                {"reading": reading, "domain": domain, "user": kind, "turn": turn, "axis_sd": mean.estimate,
-                 "low": mean.low, "high": mean.high, "n": mean.n}
-            )  # fmt: skip
-    return rows
+            yield f"{kind}/{turn}", bootstrap_mean(values, group["conversation"].to_list(), seed=seed)
 
 
 def _slope(part: pl.DataFrame, reading: str, seed: int) -> Interval:
     talk = part.filter(pl.col("moment") == "turn")
     values = talk[f"axis_sd_{reading}"].cast(pl.Float64).to_numpy()
     return within_slope(values, talk["place"].to_numpy(), talk["conversation"].to_list(), seed=seed)
-
-
-def _summary(
-    frame: pl.DataFrame,
-    ways: pl.DataFrame,
-    drifts: dict[tuple[str, str], Interval],
-    slopes: dict[tuple[str, str], Interval],
-    readings: Sequence[str],
-) -> dict[str, Any]:
-    worded = own_worded(frame)
-    valid: Validity = assess([check for moment, check in worded.items() if moment in ("before", "after")])
-    said: dict[str, Any] = {
-        "reading": readings[0] if readings else None,
-        "grade": valid.grade,
-        "reason": valid.reason,
-        "own_words": {moment: check.value for moment, check in worded.items()},
-    }
-    for reading in readings:
-        places = moments(frame, reading, worded)
-        own = ways.filter((pl.col("reading") == reading) & (pl.col("domain") == ALL))
-        said[reading] = {
-            **{f"{moment}_sd": student_mean(places[moment]).estimate for moment in ("fresh", "before", "after")},
-            **_named("drift_sd", drifts[reading, ALL]),
-            **_named("slope_sd_per_turn", slopes[reading, ALL]),
-            "domains": {
-                domain: _named("drift_sd", drift)
-                for (which, domain), drift in drifts.items()
-                if which == reading and domain != ALL
-            },
-            "ways": {
-                row["arm"]: {name: row[name] for name in WAYS if name not in ("reading", "domain", "arm")}
-                for row in own.to_dicts()
-            },
-        }
-    return said
 
 
 def _named(name: str, interval: Interval) -> dict[str, float | None]:

@@ -20,7 +20,6 @@ from pydantic import Field
 
 from greenroom.asking.contrast import contrast, paired
 from greenroom.asking.questions import Asking
-from greenroom.asking.readings import numbers
 from greenroom.asking.types import Case, Items, Option, Questions, Size, chosen, load_items
 from greenroom.conversation import user
 from greenroom.measures import Measure, assess, validity
@@ -69,7 +68,7 @@ class Juggling(Items):
 class Dilemmas(Size):
     """How many dilemmas are asked."""
 
-    dilemmas: int | None = Field(None, description="How many dilemmas, chosen by seed [default: all].")
+    dilemmas: int | None = Field(default=None, description="How many dilemmas, chosen by seed [default: all].")
 
 
 @cache
@@ -82,7 +81,9 @@ def cases(size: Dilemmas, seed: int) -> list[Case]:
     made = []
     for number in chosen(len(items().dilemmas), size.dilemmas, seed, "dilemmas"):
         one = items().dilemmas[number]
-        options = tuple(Option(name, (side.act,)) for name, side in zip((FIRST, SECOND), one.sides.values(), strict=True))
+        options = tuple(
+            Option(name, (side.act,)) for name, side in zip((FIRST, SECOND), one.sides.values(), strict=True)
+        )
         for stake in ("both", FIRST, SECOND):
             levels = {"pair": " over ".join(one.sides), "at_stake": stake}
             made.append(Case(one.id, one.id, [user(one.context(stake))], options, levels))
@@ -99,9 +100,8 @@ def conclude(found: Found) -> list[Measure]:
             for level, other in (("both", FIRST), ("both", SECOND), (FIRST, SECOND))
         )
         holds = near.with_columns(change=(pl.col("change") + far["change"]) / 2)
-        wordings = [numbers(part, "change") for _, part in holds.group_by("wording", maintain_order=True)]
         sees = contrast(seen, seed=found.seed)
-        valid = assess([_sees(sees), validity.paraphrase_agreement(wordings)])
+        valid = assess([_sees(sees), validity.readable(holds["change"].is_not_null())])
         measures.append(Measure(pair, *contrast(holds, seed=found.seed), valid, paradigm="contrast", unit="nats"))
         measures.append(Measure(f"{pair}, seen", *sees, assess([_sees(sees)]), paradigm="contrast", unit="nats"))
     return measures

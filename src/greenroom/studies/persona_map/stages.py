@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from greenroom.directions import Direction
 from greenroom.directions.axis import calibrated
 from greenroom.directions.cast import DEFAULT, usual_cast
-from greenroom.directions.persona_map import along_axis, map_personas
+from greenroom.directions.persona_map import COLD_EVERY, along_axis, map_personas
+from greenroom.directions.rollouts import CALIBRATION_TOKENS, default_prompts
 from greenroom.runs.run import StageResult
-from greenroom.studies.study import AXIS, ROLE_VECTORS, Work
+from greenroom.studies.study import AXIS, ROLE_VECTORS, Cost, Work
 
 RAW_AXIS = "persona_map/axis_uncalibrated.safetensors"
 ROLLOUT_TOKENS = "persona_map/rollout_tokens.safetensors"
@@ -46,6 +48,16 @@ def draw_map(work: Work) -> StageResult:
     }
     files = {RAW_AXIS: found.axis.save, ROLE_VECTORS: save_vectors, ROLLOUT_TOKENS: save_tokens}
     return StageResult(tables, found.numbers, files)
+
+
+def cost_of_map(size: Any) -> Cost:
+    """Every character answers; every third reply is read again."""
+    prompts = usual_cast(every=size.every_role, questions=size.questions, tokens=size.tokens).prompts()
+    return Cost.of(prompts, size.tokens) + Cost.of(prompts[::COLD_EVERY], 0)
+
+
+def cost_of_calibration(size: Any) -> Cost:
+    return Cost.of(default_prompts(0)[: size.calibration_replies], CALIBRATION_TOKENS)
 
 
 def calibrate(work: Work) -> StageResult:

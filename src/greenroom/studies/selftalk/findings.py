@@ -1,287 +1,100 @@
-"""Where talks of two copies end: loops apart from attractors, basins, nearest roles, contraction, gibberish.
-
-A talk's end is its mean place in persona space over the last third of its messages. Talks that end in a degenerate
-loop are set apart first (measures/repetition.py): a loop stays where it got stuck, which is no theme. The others' ends
-are clustered as a mixture of Gaussians whose number is chosen by held-out likelihood (measures/mixture.py), and several
-are claimed only where clusters gain more than they do on a single Gaussian (measures/one_cloud.py): one cloud, no
-attractors at all, is an answer like any other.
-"""
+"""From messages and ends of talks to measures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from greenroom.directions.cast import DEFAULT
-from greenroom.measures.contraction import Contraction, Memory, contraction
-from greenroom.measures.intervals import Array, Interval, bootstrap_mean, wilson
-from greenroom.measures.keywords import keywords
-from greenroom.measures.mixture import choose_count, fit_mixture
-from greenroom.measures.one_cloud import OneCloud, one_cloud
-from greenroom.measures.repetition import loop_onset
+from greenroom.measures import Measure, validity
+from greenroom.measures.intervals import Interval, bootstrap_mean
+from greenroom.measures.validity import Check, Validity, assess
+from greenroom.studies import about
+from greenroom.studies.selftalk.ends import LOOP, floats, share_of
+from greenroom.studies.study import Found
 
-PLACES = "places"
-MOST = 6  # attractors that are looked for
-FEWEST = 10  # ends that a search for attractors needs
-SURE = 0.05  # level of the test for more than one cloud
-LOOP = "loop"
-NEAREST = 3  # roles named beside an attractor
-
-MESSAGES: dict[str, Any] = {
-    "talk": pl.String,
-    "opening": pl.String,
-    "turn": pl.Int64,  # from 1; odd turns by the copy that did not open
-    "answers": pl.String,
-    "message": pl.String,
-    "repeats": pl.Boolean,  # alike to one of the last two messages
-    "gibberish": pl.String,  # why, or null
-    "surprise": pl.Float64,  # mean nats a token in its own context; null from a log
-    "axis_sd_hot": pl.Float64,  # null from a log
-    "axis_sd_cold": pl.Float64,
-}
-TALKS: dict[str, Any] = {
-    "talk": pl.String,
-    "opening": pl.String,
-    "end": pl.String,  # an attractor's letter, "loop", or null: too few messages could be read
-    "loop_onset": pl.Int64,  # the turn from which it repeats itself
-    "axis_sd_start": pl.Float64,
-    "axis_sd_end": pl.Float64,
-}
-ATTRACTORS: dict[str, Any] = {
-    "attractor": pl.String,
-    "basin": pl.Float64,
-    "basin_low": pl.Float64,
-    "basin_high": pl.Float64,
-    "talks": pl.Int64,
-    "openings": pl.Int64,
-    "axis_sd": pl.Float64,
-    "axis_sd_low": pl.Float64,
-    "axis_sd_high": pl.Float64,
-    "roles": pl.List(pl.String),
-    "words": pl.List(pl.String),
-    "example": pl.String,
-}
-SPREAD: dict[str, Any] = {"turn": pl.Int64, "spread": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+# Tests of coming together, and whether large or small values say so.
+TESTS = ("spread_ratio", "step_ratio", "memory_early", "memory_late")
 
 
-def components(count: int) -> list[str]:
-    """Column names of places in persona space, in units of the spread of roles."""
-    return [f"pc{number + 1}" for number in range(count)]
+def conclude(found: Found) -> list[Measure]:
+    tables = {name: found.table(name) for name in ("messages", "talks", "attractors", "spread")}
+    return measures(**tables, numbers=found.results("ends"), seed=found.seed)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """talks: one row each. attractors: one row each, the loop among them. centres: letter → place. spread: mean distance
-    between talks of different openings by turn, with what shuffled turns give. unlooped: contraction without loops."""
-
-    talks: pl.DataFrame
-    attractors: pl.DataFrame
-    centres: dict[str, Array]
-    spread: pl.DataFrame
-    contraction: Contraction
-    unlooped: Contraction
-    summary: dict[str, Any]
-
-
-def findings(frame: pl.DataFrame, places: pl.DataFrame, seed: int = 0) -> Finding:
-    """The results from the messages (`MESSAGES` and components) and the roles' places (role and components)."""
-    axes = [name for name in frame.columns if name.startswith("pc")]
-    frame = frame.sort("talk", "turn", maintain_order=True)
-    names = frame["talk"].unique(maintain_order=True).to_list()
-    groups = frame.partition_by("talk", maintain_order=True, as_dict=True)
-    own = [groups[(name,)] for name in names]
-    openings = [group["opening"][0] for group in own]
-    points = _points(own, axes)
-    third = max(1, points.shape[1] // 3)
-    with np.errstate(invalid="ignore"):
-        ends = _mean(points[:, -third:])
-    onsets = [loop_onset(group["message"].to_list()) for group in own]
-    looped = np.array([onset is not None for onset in onsets])
-    known = ~np.isnan(ends).any(axis=1) & ~looped
-    labels, centres, choice = _clusters(ends[known], seed)
-    end: list[str | None] = [LOOP if loop else None for loop in looped]
-    for place, label in zip(np.flatnonzero(known).tolist(), labels, strict=True):
-        end[place] = label
-    talks = pl.DataFrame(
-        [
-            {"talk": name, "opening": opening, "end": label, "loop_onset": None if onset is None else onset + 1,
-             "axis_sd_start": group["axis_sd_cold"][:third].mean(), "axis_sd_end": group["axis_sd_cold"][-third:].mean()}
-            for name, opening, label, onset, group in zip(names, openings, end, onsets, own, strict=True)
-        ],
-        schema=TALKS,
-    )  # fmt: skip
-    table = _attractors(talks, own, third, centres, places.select("role", *axes), seed)
-    together = contraction(points, openings, seed=seed)
-    alone = contraction(points[~looped], [o for o, stuck in zip(openings, looped, strict=True) if not stuck], seed=seed)
-    summary = _summary(frame, talks, table, together, alone, choice, seed)
-    return Finding(talks, table, centres, _spread(points, openings, seed), together, alone, summary)
-
-
-def _points(own: list[pl.DataFrame], axes: list[str]) -> Array:
-    """(talk, turn, component), NaN where a message could not be read or is missing."""
-    longest = max(group.height for group in own)
-    points = np.full((len(own), longest, len(axes)), np.nan)
-    for row, group in enumerate(own):
-        points[row, : group.height] = group.select(axes).cast(pl.Float64).to_numpy()
-    return points
-
-
-def _mean(points: Array) -> Array:
-    """Mean over turns of those that were read; NaN where fewer than half were."""
-    there = np.asarray(~np.isnan(points).any(axis=2))
-    sums = np.nansum(np.where(there[:, :, None], points, 0.0), axis=1)
-    counts = there.sum(axis=1)
-    means = sums / np.maximum(counts, 1)[:, None]
-    means[counts * 2 < points.shape[1]] = np.nan
-    return means
-
-
-def _clusters(ends: Array, seed: int) -> tuple[list[str | None], dict[str, Array], dict[str, Any]]:
-    """Letters of the ends (largest basin A), centres, and how the number was chosen."""
-    if len(ends) < FEWEST:
-        return [None] * len(ends), {}, {"attractors": None, "attractors_missing": "few", **_tested(None)}
-    most = min(MOST, len(ends) // 5)
-    choices = choose_count(ends, list(range(1, most + 1)), seed=seed)
-    test = one_cloud(ends, most, seed=seed)
-    likeliest = next(choice.count for choice in choices if choice.chosen)
-    count = likeliest if test.p is not None and test.p < SURE else 1
-    members = fit_mixture(ends, count, seed=seed).members(ends)
-    order = [int(code) for code in np.argsort(-np.bincount(members, minlength=count), kind="stable")]
-    letter = {code: chr(ord("A") + rank) for rank, code in enumerate(order)}
-    centres = {letter[code]: ends[members == code].mean(axis=0) for code in order if (members == code).any()}
-    held_out = [{"count": choice.count, "log_density": choice.log_density} for choice in choices]
-    found = {"attractors": len(centres), "attractors_missing": None, "held_out": held_out, **_tested(test)}
-    return [letter[int(code)] for code in members], centres, found
-
-
-def _tested(test: OneCloud | None) -> dict[str, float | None]:
-    """The test against one cloud, as summary.json says it."""
-    found = test or OneCloud(None, None, None)
-    return {"one_cloud_gain": found.gain, "one_cloud_null_high": found.null_high, "one_cloud_p": found.p}
-
-
-def _attractors(
-    talks: pl.DataFrame, own: list[pl.DataFrame], third: int, centres: dict[str, Array], places: pl.DataFrame, seed: int
-) -> pl.DataFrame:
-    late = {group["talk"][0]: group["message"].to_list()[-third:] for group in own}
-    spots, roles = places.drop("role").to_numpy(), places["role"].to_list()
-    rows: list[dict[str, Any]] = []
-    for name in [*centres, LOOP]:
-        mine = talks.filter(pl.col("end") == name)
-        if mine.is_empty() and name != LOOP:
-            continue
-        basin = _share((talks["end"] == name).fill_null(False), talks["opening"].to_list(), seed)
-        axis = bootstrap_mean(_floats(mine["axis_sd_end"]), mine["opening"].to_list(), seed=seed)
-        texts = ["\n".join(late[talk]) for talk in mine["talk"]]
-        others = ["\n".join(late[talk]) for talk in talks["talk"] if talk not in set(mine["talk"])]
-        near: list[str] = []
-        if name in centres:
-            order = np.argsort(np.linalg.norm(spots - centres[name], axis=1))[:NEAREST]
-            near = [roles[place] for place in order]
-        rows.append(
-            {"attractor": name, "basin": basin.estimate, "basin_low": basin.low, "basin_high": basin.high,
-             "talks": mine.height, "openings": mine["opening"].n_unique(), "axis_sd": axis.estimate,
-             "axis_sd_low": axis.low, "axis_sd_high": axis.high, "roles": near, "words": keywords(texts, others),
-             "example": late[mine["talk"][0]][-1] if mine.height else None}
-        )  # fmt: skip
-    return pl.DataFrame(rows, schema=ATTRACTORS)
-
-
-def _share(marks: pl.Series, openings: list[str], seed: int) -> Interval:
-    """A share of talks or messages. Those of one opening resemble each other, so openings are resampled; none and all
-    cannot vary, and have Wilson's interval as if an opening were one observation."""
-    found = bootstrap_mean(marks.cast(pl.Float64), openings, seed=seed)
-    if found.estimate in (0.0, 1.0):
-        return wilson(found.estimate * found.n, found.n)
-    return found
-
-
-def _spread(points: Array, openings: list[str], seed: int, shuffles: int = 200) -> pl.DataFrame:
-    """Mean distance between talks of different openings at each turn; `low`, `high`: 95 % of shuffled turns."""
-    whole = ~np.isnan(points).any(axis=(1, 2))
-    points, codes = points[whole], np.array(openings)[whole]
-    other = codes[:, None] != codes[None, :]
-    if not other.any():
-        return pl.DataFrame(schema=SPREAD)
-
-    def by_turn(at: Array) -> Array:
-        return np.array(
-            [np.linalg.norm(at[:, None, turn] - at[None, :, turn], axis=2)[other].mean() for turn in range(at.shape[1])]
-        )
-
-    rng = np.random.default_rng(seed)
-    order = rng.permuted(np.tile(np.arange(points.shape[1]), (shuffles, len(points), 1)), axis=2)
-    null = np.stack([by_turn(np.take_along_axis(points, one[:, :, None], axis=1)) for one in order])
-    low, high = np.quantile(null, [0.025, 0.975], axis=0)
-    rows = {"turn": list(range(1, points.shape[1] + 1)), "spread": by_turn(points), "low": low, "high": high}
-    return pl.DataFrame(rows, schema=SPREAD)
-
-
-def _summary(
-    frame: pl.DataFrame,
+def measures(
+    messages: pl.DataFrame,
     talks: pl.DataFrame,
-    table: pl.DataFrame,
-    together: Contraction,
-    alone: Contraction,
-    choice: dict[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    whose = frame["talk"].to_list()
-    opening = frame["opening"].to_list()
-    gibberish = _share(frame["gibberish"].is_not_null(), opening, seed)
-    looped = table.row(by_predicate=pl.col("attractor") == LOOP, named=True)
-    move = bootstrap_mean(_floats(talks["axis_sd_end"] - talks["axis_sd_start"]), talks["opening"].to_list(), seed=seed)
-    return {
-        "talks": talks.height,
-        "openings": talks["opening"].n_unique(),
-        "messages": len(whose) // max(talks.height, 1),
-        **_named("gibberish_share", gibberish),
-        "gibberish": {
-            row["gibberish"]: row["count"] for row in frame["gibberish"].drop_nulls().value_counts(sort=True).to_dicts()
-        },
-        "loop_share": looped["basin"],
-        "loop_share_low": looped["basin_low"],
-        "loop_share_high": looped["basin_high"],
-        **_named("axis_sd_change", move),
-        **choice,
-        "basins": {
-            row["attractor"]: {name: value for name, value in row.items() if name not in ("attractor", "example")}
-            for row in table.to_dicts()
-        },
-        "default_nearest": [row["attractor"] for row in table.to_dicts() if DEFAULT in (row["roles"] or [])],
-        "contraction": _said(together),
-        "contraction_without_loops": _said(alone),
-    }
+    attractors: pl.DataFrame,
+    spread: pl.DataFrame,
+    numbers: dict[str, Any],
+    seed: int = 0,
+) -> list[Measure]:
+    """What follows from where talks end (`ends.Ends`).
+
+    By themselves: `attractors` (how many; p of one cloud), `loop_share`, `gibberish_share`, `axis_change` (sd, late minus
+    early) and `spread_ratio` (p of shuffled turns). As series: `basin` and `axis` (end), `axis_by_turn` and `spread`
+    (turn), `contraction` (all or without_loops/test). Bounds of `spread` and `contraction` are what shuffled turns or
+    openings give.
+    """
+    read = _read(messages)
+    openings = messages["opening"].to_list()
+    gibberish = share_of(messages["gibberish"].is_not_null(), openings, seed)
+    move = bootstrap_mean(floats(talks["axis_sd_end"] - talks["axis_sd_start"]), talks["opening"].to_list(), seed=seed)
+    count, free = numbers["attractors"], talks.filter(pl.col("end").fill_null("") != LOOP).height
+    placed = Interval(None if count is None else float(count), None, None, free)
+    loop = attractors.row(by_predicate=pl.col("attractor") == LOOP, named=True)
+    together = numbers["contraction"]
+    ratio = Interval(together["spread_ratio"], None, None, together["talks"])
+    return [
+        _measure("attractors", placed, read, "few", p=numbers["one_cloud_p"], unit="count"),
+        _measure("loop_share", _interval(loop, "basin", talks.height), read, "unread", unit="share"),
+        _measure("gibberish_share", gibberish, read, "unread", unit="share"),
+        _measure("axis_change", move, read, "unread", unit="sd"),
+        _measure("spread_ratio", ratio, read, "apart", p=together["spread_ratio_p"], unit="late / early"),
+        *_basins(attractors, talks.height, read),
+        *_by_turn(messages, spread, talks.height, read, seed),
+        *_tests("all", together, read),
+        *_tests("without_loops", numbers["contraction_without_loops"], read),
+    ]
 
 
-def _said(found: Contraction) -> dict[str, Any]:
-    def change(name: str, one: Any) -> dict[str, Any]:
-        return {
-            name: one.ratio,
-            f"{name}_null_low": one.null_low,
-            f"{name}_null_high": one.null_high,
-            f"{name}_p": one.p,
-        }
-
-    def memory(name: str, one: Memory) -> dict[str, Any]:
-        return {name: one.share, f"{name}_null_high": one.null_high, f"{name}_p": one.p}
-
-    return {
-        **change("spread_ratio", found.spread),
-        **change("step_ratio", found.steps),
-        **memory("memory_early", found.memory_early),
-        **memory("memory_late", found.memory_late),
-        "converges": found.converges,
-        "talks": found.talks,
-    }
+def _basins(attractors: pl.DataFrame, talks: int, read: Validity) -> Iterator[Measure]:
+    for row in attractors.iter_rows(named=True):
+        name = row["attractor"]
+        yield _measure(name, _interval(row, "basin", talks), read, "unread", part="basin", unit="share")
+        yield _measure(name, _interval(row, "axis_sd", row["talks"]), read, "unread", part="axis", unit="sd")
 
 
-def _floats(series: pl.Series) -> Array:
-    return series.cast(pl.Float64).to_numpy()
+def _by_turn(messages: pl.DataFrame, spread: pl.DataFrame, talks: int, read: Validity, seed: int) -> Iterator[Measure]:
+    for (turn,), part in messages.sort("turn", maintain_order=True).group_by("turn", maintain_order=True):
+        mean = bootstrap_mean(floats(part["axis_sd_cold"]), part["opening"].to_list(), seed=seed)
+        yield _measure(str(turn), mean, read, "unread", part="axis_by_turn", unit="sd")
+    for row in spread.iter_rows(named=True):
+        apart = Interval(row["spread"], row["low"], row["high"], talks)
+        yield _measure(str(row["turn"]), apart, read, "unread", part="spread", unit="spread of roles")
 
 
-def _named(name: str, interval: Interval) -> dict[str, float | None]:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def _tests(whose: str, found: dict[str, Any], read: Validity) -> Iterator[Measure]:
+    for name in TESTS:
+        chance = (found.get(f"{name}_null_low"), found[f"{name}_null_high"])
+        made = Interval(found[name], *chance, found["talks"])
+        yield _measure(f"{whose}/{name}", made, read, "apart", p=found[f"{name}_p"], part="contraction")
+
+
+def _read(messages: pl.DataFrame) -> Validity:
+    """How much of each talk could be read."""
+    shares = messages.group_by("talk", maintain_order=True).agg(pl.col("axis_sd_cold").is_not_null().mean())
+    return assess([validity.readable(shares["axis_sd_cold"])])
+
+
+def _interval(row: dict[str, Any], name: str, n: int) -> Interval:
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], n)
+
+
+def _measure(name: str, interval: Interval, valid: Validity, why: str, **more: Any) -> Measure:
+    """The measure, void with the reason `why` of words.yaml where there is no estimate."""
+    if interval.estimate is None and valid.grade != "void":
+        valid = Validity("void", (Check("estimate", None, "void", about("selftalk")["missing"][why]),))
+    return Measure(name, interval.estimate, interval.low, interval.high, interval.n, valid, **more)
