@@ -36,7 +36,9 @@ def test_an_unknown_name_lists_those_there_are() -> None:
 def test_what_a_study_builds_on_comes_before_it() -> None:
     assert studies.with_those_before(("hold",)) == ("persona_map", "hold")
     for name in studies.NAMES:
-        assert all(studies.NAMES.index(earlier) < studies.NAMES.index(name) for earlier in studies.study_named(name).after)
+        assert all(
+            studies.NAMES.index(earlier) < studies.NAMES.index(name) for earlier in studies.study_named(name).after
+        )
 
 
 @pytest.mark.parametrize("name", studies.NAMES)

@@ -400,7 +400,9 @@ def test_a_kill_at_any_single_write_leaves_a_run_that_resumes(
                 toy_job(run, stages=2)
         assert not leftovers(out)
         lines = differences(out, whole)
-        assert all("not in" in line and re.match(r"tables/\w+_[23]\.", line) for line in lines)  # the stages it did not have
+        assert all(
+            "not in" in line and re.match(r"tables/\w+_[23]\.", line) for line in lines
+        )  # the stages it did not have
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -24,6 +24,25 @@ from greenroom.studies.running import concluded
 from greenroom.studies.study import Study
 
 Preference = Callable[[Case, Option], float]  # nats
+HEIGHT, SLOPE = 3.0, 1.2  # of `preferring`, nats and nats a level
+
+
+def preferring(name: str | None = None) -> Preference:
+    """A preference for the option of that name (default: each case's first) over the others, which are liked less and
+    less in their order. It falls by `SLOPE` a level of a factor that is a number, and other levels move each option, to
+    the one that they are named after most."""
+
+    def likes(case: Case, option: Option) -> float:
+        ids = [one.id for one in case.options]
+        favoured = option.id == name if name in ids or len(ids) == 1 else option.id == ids[0]
+        numbers = [
+            level for level in case.levels.values() if isinstance(level, int | float) and not isinstance(level, bool)
+        ]
+        words = [level for level in case.levels.values() if isinstance(level, str)]
+        moved = sum(3.0 * (level == option.id) + noise(level, option.id) for level in words)
+        return moved + (HEIGHT - SLOPE * sum(numbers) if favoured else -0.4 * ids.index(option.id))
+
+    return likes
 
 
 def noise(*parts: object) -> float:
@@ -60,7 +79,7 @@ Position = Subject
 class Planted(Subject):
     """Prefers what `likes` says, over arbitrary priors of words, noise of wording and draw, and a lean to a position."""
 
-    likes: Preference = lambda case, option: 0.0
+    likes: Preference = field(default_factory=preferring)
     lean: float = 0.3
     spread: float = 0.3
 
@@ -89,9 +108,11 @@ class Planted(Subject):
         return f"Well: {best.phrases[0]}."
 
     def _liked(self, probe: Probe, id: str) -> float:
-        option = next(option for option in probe.case.options if option.id == id)
-        told = probe.case.cluster, probe.wording, id
-        return self.likes(probe.case, option) + self.spread * noise(self.seed, *told) / 3
+        case = probe.case
+        option = next(option for option in case.options if option.id == id)
+        told = self.seed, case.cluster, dict(case.levels), id
+        drawn = noise(*told) + noise(*told, probe.wording) / 3
+        return self.likes(case, option) + self.spread * drawn
 
     def _odds(self, probe: Probe) -> float:
         """For a rating: of the first option against the others, or by itself; turned round by the reversed wording."""
@@ -113,7 +134,7 @@ class Random(Subject):
 
     def reply(self, probe: Probe, draw: int) -> str:
         said = probe.texts or tuple(f"{option.phrases[0]}." for option in probe.case.options) or ("Yes.",)
-        luck = noise(self.seed, probe.conversation[-1]["content"], probe.wording, draw)
+        luck = noise(self.seed, probe.conversation[-1]["content"], draw)
         return said[int((luck + 1) / 2 * len(said)) % len(said)]
 
 
@@ -145,7 +166,7 @@ def plan_of(study: Study, size: Size | None = None, seed: int = 0) -> Plan:
 
 def answers_from(subject: Subject, plan: Plan) -> pl.DataFrame:
     """The subject's answers to all probes, without Inspect."""
-    put = [pair for cluster in plan.clusters for pair in plan.probes(cluster, subject.scores)]
+    put = [pair for cluster in sorted(plan.clusters) for pair in plan.probes(cluster, subject.scores)]
     return answered(plan, put, [_heard(subject, probe) for _, probe in put])
 
 
@@ -173,7 +194,7 @@ def model_from(subject: Subject, plan: Plan) -> Any:
         scoring = input[-1].role == "assistant"
         asked = input[-2 if scoring else -1].text
         text = "" if scoring else subject.reply(replied[asked], draws[asked])
-        draws[asked] += not scoring
+        draws[asked] += not scoring and not config.logprobs  # a trial of what the provider can do is no draw
         output = ModelOutput.from_content("fake", text)
         output.usage = ModelUsage()  # Inspect's fake would count tokens with an encoding from the network
         if scoring and subject.scores and config.prompt_logprobs:
@@ -187,7 +208,7 @@ def model_from(subject: Subject, plan: Plan) -> Any:
 
 def _heard(subject: Subject, probe: Probe) -> Heard:
     if not probe.texts:
-        return Heard("sampled", texts=(subject.reply(probe, probe.wording == "retest"),))
+        return Heard("sampled", texts=(subject.reply(probe, int(probe.wording == "retest")),))
     if subject.scores:
         return Heard("likelihood", tuple(subject.logprob(probe, place) for place in range(len(probe.texts))))
     if not probe.listed:

@@ -73,8 +73,10 @@ def task_of(study: Any, size: Size, seed: int = 0, system: str | None = None) ->
 
 
 def answers_of(log: EvalLog) -> pl.DataFrame:
-    """All answers in a log of such a task, those of failed samples missing with the reason."""
-    stores = [sample.store for sample in log.samples or [] if ANSWERS in sample.store]
+    """All answers in a log of such a task, by cluster in the order of their names, those of failed samples missing with
+    the reason."""
+    samples = sorted(log.samples or [], key=lambda sample: str(sample.id))
+    stores = [sample.store for sample in samples if ANSWERS in sample.store]
     found = [row for store in stores for row in pl.DataFrame(store[ANSWERS]).iter_rows(named=True)]
     return answers_frame(found, list(dict.fromkeys(name for store in stores for name in store[FACTORS])))
 

@@ -75,7 +75,7 @@ def readings(answers: pl.DataFrame) -> pl.DataFrame:
         common = {name: rows[0][name] for name in cell} | {"wording": wording, "source": rows[0]["source"]}
         found += [common | row for row in read]
     schema = {name: answers.schema[name] for name in cell} | READINGS
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in found], schema=schema)
+    return pl.DataFrame({name: [row.get(name) for row in found] for name in schema}, schema=schema)
 
 
 def _letter(orders: dict[str | None, Rows]) -> Iterator[dict[str, Any]]:

@@ -284,7 +284,7 @@ def answers_frame(rows: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> 
         **kinds,
         **{k: v for k, v in ANSWERS.items() if k not in before},
     }
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    return pl.DataFrame({name: [row.get(name) for row in rows] for name in schema}, schema=schema)
 
 
 def _dtype(values: Sequence[Any]) -> Any:

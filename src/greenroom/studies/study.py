@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
     from inspect_ai.model import Model
 
+    from greenroom.asking.logs import Logged
     from greenroom.directions import Direction
     from greenroom.report.parts import Chapter
     from greenroom.report.results import Results
@@ -77,7 +78,7 @@ class Work(Found):
     """
 
     def __init__(
-        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model
+        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model | Logged
     ) -> None:
         super().__init__(run, study, sizes[study], seed, sizes)
         self.model, self.system, self.given = model, job.system, job.given
@@ -182,7 +183,7 @@ class Study:
     hosted: Callable[[Any], Sequence[Part]] | None = None
     shared: Callable[[Found], int | None] | None = None
 
-    def parts_for(self, model: Subject | Model, size: Size) -> Sequence[Part]:
+    def parts_for(self, model: Subject | Model | Logged, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""
         parts = self.parts(size) if is_local(model) or self.hosted is None else self.hosted(size)
         if not is_local(model) and any(isinstance(part, Stage) and part.needs == "activations" for part in parts):
@@ -193,8 +194,8 @@ class Study:
     def needs(self) -> Needs:
         """The most that any of its parts needs, at its standard size."""
         order: tuple[Needs, ...] = ("text", "logprobs", "reader", "activations")
-        found = [_needs(part) for part in (self.hosted or self.parts)(self.sizes["standard"])]
-        return max(found, key=order.index, default="text")
+        found = [order.index(_needs(part)) for part in (self.hosted or self.parts)(self.sizes["standard"])]
+        return order[max(found, default=0)]
 
 
 def later(module: str, name: str) -> Callable[..., Any]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from pydantic import Field
+
 from greenroom.asking.questions import Asking
 from greenroom.asking.types import Case, Items, Option, Questions, Size, chosen, load_items
 from greenroom.conversation import user
@@ -58,9 +60,9 @@ class Sacrifice(Items):
 
 
 class Grid(Size):
-    """situations: how many, chosen by seed (default all)."""
+    """How many situations are asked."""
 
-    situations: int | None = None
+    situations: int | None = Field(default=None, description="How many situations, chosen by seed [default: all].")
 
 
 @cache

@@ -32,13 +32,13 @@ def conclude(found: Found) -> list[Measure]:
         slopes[name] = Measure("slope", fit.slope, fit.slope_low, fit.slope_high, fit.n, unit="logits a stake", **how)
         seen, unseen = (main.filter(pl.col("observed") == observed) for observed in (True, False))
         if seen.height:
-            arms, clusters = [numbers(arm, "probability") for arm in (seen, unseen)], [seen["item"], unseen["item"]]
-            gap = bootstrap_difference(*arms, *(own.to_list() for own in clusters))
+            one, other = numbers(seen, "probability"), numbers(unseen, "probability")
+            gap = bootstrap_difference(one, other, seen["item"].to_list(), unseen["item"].to_list())
             others.append(Measure("observed_gap", *gap, **how))
         for order, share in fit.control.items() if "letter" in name else ():
             others.append(Measure(order, share, None, None, fit.n, part="control", **how))
         for arm, own in (("unobserved", unseen), ("observed", seen)):
-            others += _curve(own, name, arm, valid[name])
+            others += [] if void or own.is_empty() else _curve(own, name, arm, valid[name])
     head = headline(slopes)
     fit = fitted(read, head) if head else DoseResponse(*(None,) * 7, n=0)
     point = fit.breaking_point, fit.low, fit.high
@@ -73,10 +73,7 @@ def _fit(main: pl.DataFrame, paradigm: str) -> DoseResponse:
 
 def _curve(own: pl.DataFrame, paradigm: str, arm: str, valid: Validity) -> list[Measure]:
     """Mean adherence by stake, and where the fit lies."""
-    if own.is_empty():
-        return []
-    line = [math.nan] * STAKES if valid.grade == "void" else _fit(own, paradigm).curve(range(STAKES))
-    found = []
+    line, found = _fit(own, paradigm).curve(range(STAKES)), []
     for stake in range(STAKES):
         at, how = own.filter(pl.col("stake") == stake), {"validity": valid, "paradigm": paradigm}
         share = bootstrap_mean(numbers(at, "probability"), at["item"].to_list())

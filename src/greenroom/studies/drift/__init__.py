@@ -39,24 +39,24 @@ class Conversations(Size):
     """Which conversations are held, and which ways back are tried."""
 
     domains: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="coding, writing, emotional_support, own_nature, denial, flattery, roleplay; all if not given.",
     )
-    conversations: int = Field(3, description="Cases a domain and kind of user, up to 5.")
-    users: tuple[str, ...] = Field(USERS, description="Who talks to it.")
-    turns: int = Field(12, description="Turns before the ways back.")
-    return_turns: int = Field(2, description="Turns of each way back.")
+    conversations: int = Field(default=3, description="Cases a domain and kind of user, up to 5.")
+    users: tuple[str, ...] = Field(default=USERS, description="Who talks to it.")
+    turns: int = Field(default=12, description="Turns before the ways back.")
+    return_turns: int = Field(default=2, description="Turns of each way back.")
     arms: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="Ways back: topic, reminder, restated, summary, cap; none is always there. All if not given.",
     )
     floor: float | str = Field(
-        "default:p25", union_mode="left_to_right", description="Of the cap: default:p25, rollouts:p25, or sd."
+        default="default:p25", union_mode="left_to_right", description="Of the cap: default:p25, rollouts:p25, or sd."
     )
     # A shorter reply says nothing of a character.
-    tokens: int = Field(40, ge=4, description="Tokens a reply may have.")
-    system: str | None = Field(None, description='System prompt, "" for none; a plain one if not given.')
-    player: str | None = Field(None, description="Model that plays the simulated user; itself if not given.")
+    tokens: int = Field(default=40, ge=4, description="Tokens a reply may have.")
+    system: str | None = Field(default=None, description='System prompt, "" for none; a plain one if not given.')
+    player: str | None = Field(default=None, description="Model that plays the simulated user; itself if not given.")
 
     @field_validator("domains", "users", "arms", mode="before")
     @classmethod

@@ -64,7 +64,8 @@ def _sentences(results: Results, curve: pl.DataFrame, rounds: int) -> list[str]:
         sure = "falls" if (lost["low"] or 0.0) > 0 else "rises" if (lost["high"] or 0.0) < 0 else "unsure"
         turned = -1 if sure == "rises" else 1
         ends = sorted(turned * lost[end] for end in ("low", "high") if lost[end] is not None)
-        bounds = interval(*(ends if len(ends) == 2 else (None, None)), **how)
+        low, high = ends if len(ends) == 2 else (None, None)
+        bounds = interval(low, high, **how)
         value = number(turned * lost["estimate"], **how)
         found.append(said(text[sure], lost=value, gained=value, n=lost["n"], **bounds))
     found.append(said(text["control"], control=shares[2]))

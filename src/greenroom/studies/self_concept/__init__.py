@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from pydantic import Field
+
 from greenroom.asking.questions import Asking
 from greenroom.asking.types import Case, Items, Option, Questions, Size, chosen, load_items
 from greenroom.conversation import user
@@ -37,9 +39,9 @@ class SelfConcept(Items):
 
 
 class Asked(Size):
-    """questions: how many, chosen by seed (default all)."""
+    """How many questions are asked."""
 
-    questions: int | None = None
+    questions: int | None = Field(default=None, description="How many questions, chosen by seed [default: all].")
 
 
 @cache

@@ -9,7 +9,7 @@ import polars as pl
 
 from greenroom.asking.checks import checks, choices
 from greenroom.asking.readings import numbers, readings, wording_of
-from greenroom.measures import PARADIGM_ORDER, Measure, assess, validity
+from greenroom.measures import PARADIGM_ORDER, Interval, Measure, assess, validity
 from greenroom.measures.intervals import bootstrap_mean
 from greenroom.measures.validity import Check
 from greenroom.studies.self_concept import items
@@ -28,9 +28,13 @@ def conclude(found: Found) -> list[Measure]:
         if paradigm == "rating":  # shares of the summed ratings, so that all paradigms speak in probabilities
             total = pl.col("probability").sum().over("wording")
             kept = kept.with_columns(probability=pl.when(total > 0).then(pl.col("probability") / total))
+        parts = dict(kept.drop_nulls("probability").group_by("option", maintain_order=True))
         for name in items().boundaries:
-            own = kept.filter(pl.col("option") == name)
-            share = bootstrap_mean(numbers(own, "probability"), own["item"].to_list())
+            own = parts.get((name,), kept.clear())
+            # A void measure holds no number, so none is worked out.
+            share = Interval(None, None, None, own["item"].n_unique())
+            if valid.grade != "void":
+                share = bootstrap_mean(numbers(own, "probability"), own["item"].to_list())
             measures.append(Measure(name, *share, valid, paradigm=paradigm, unit="probability"))
     return measures
 

@@ -34,12 +34,12 @@ SCRIPTS = "greenroom.studies.selftalk.scripts"
 class Openings(Size):
     """How many talks, and how long."""
 
-    openings: int | None = Field(None, description="How many opening lines; all 30 if not given.")
-    repeats: int = Field(2, description="Talks from each opening.")
-    messages: int = Field(18, description="Messages of a talk, both copies together.")
+    openings: int | None = Field(default=None, description="How many opening lines; all 30 if not given.")
+    repeats: int = Field(default=2, description="Talks from each opening.")
+    messages: int = Field(default=18, description="Messages of a talk, both copies together.")
     # A shorter message says nothing of a character.
-    tokens: int = Field(40, ge=4, description="Tokens a message may have.")
-    system: str = Field("", description="System prompt of both copies, such as a persona.")
+    tokens: int = Field(default=40, ge=4, description="Tokens a message may have.")
+    system: str = Field(default="", description="System prompt of both copies, such as a persona.")
 
 
 STUDY = Study(
