@@ -58,7 +58,7 @@ class SelfTalkResult(StudyResult):
 
     @property
     def messages(self) -> pl.DataFrame:
-        """One row a message: its places on the assistant axis (sd) and in persona space (docs/dynamics.md)."""
+        """One row a message: its places on the assistant axis (sd) and in persona space (docs/drift.md)."""
         return self.table("messages", "selftalk")
 
     @property
