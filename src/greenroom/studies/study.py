@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Literal
 
 from greenroom.asking.types import Questions, Size, Talks
 from greenroom.conversation import Conversation
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 AXIS = "directions/assistant_axis.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
 Needs = Literal["text", "logprobs", "reader", "activations"]
-AnySize = TypeVar("AnySize", bound=Size)
 
 
 class Found:
@@ -205,17 +202,6 @@ def later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)(*given, **named)
 
     return call
-
-
-def sized(kind: type[AnySize], **given: Any) -> AnySize:
-    """A size from what a caller of a public function gave; GreenroomError in one line for what it may not be."""
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else "options"
-        message = first["msg"].removeprefix("Value error, ")
-        raise GreenroomError(f"{where} {given.get(where, '')!r}: {message[:1].lower()}{message[1:]}") from error
 
 
 def asked_of(size: Size) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +58,7 @@ class SelfTalkResult(StudyResult):
 
     @property
     def messages(self) -> pl.DataFrame:
-        """One row a message: its places on the assistant axis (sd) and in persona space (docs/dynamics.md)."""
+        """One row a message: its places on the assistant axis (sd) and in persona space (docs/drift.md)."""
         return self.table("messages", "selftalk")
 
     @property
@@ -96,7 +96,7 @@ def measure_selftalk(
 
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, cast=cast, seed=seed, progress=progress)
-    size = sized(Openings, openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
+    size = Openings.of(openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
     given = {"axis": axis, "cast": cast}
     job = Job(
         "selftalk", ("selftalk",), sizes={"selftalk": size}, asked={"verb": ["selftalk"], **asked_of(size)},
