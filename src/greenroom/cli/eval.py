@@ -40,7 +40,7 @@ def eval(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and run nothing.")] = False,
 ) -> None:
-    """Run any studies on a local or hosted model; without NAME, list them.
+    """Run any studies on a local or hosted model; alone, list them.
 
     One folder, one report. Studies that the named ones build on are run too. --plan counts calls, tokens and minutes before anything is paid.
     Interrupted, it goes on where it stopped when the same command is run again.

@@ -48,11 +48,7 @@ def ways() -> dict[str, list[Way]]:
 
     found: dict[str, list[Way]] = {}
     for name in NAMES:
-        try:
-            words = about(name).get("verb")
-        except FileNotFoundError:  # until every study is ported
-            continue
-        if words:
+        if words := about(name).get("verb"):
             found.setdefault(words["name"], []).append(Way(name, words))
     return {verb: sorted(own, key=lambda way: way.option) for verb, own in found.items()}
 
