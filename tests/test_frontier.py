@@ -12,6 +12,7 @@ import pytest
 
 from frontier_fixture import Vowels, known_items, north
 from greenroom import measure_frontier
+from greenroom.cli import main
 from greenroom.errors import DirectionError, GreenroomError
 from greenroom.measures import coherence
 from greenroom.personas import library
@@ -20,7 +21,6 @@ from greenroom.report.results import RunResults
 from greenroom.runs.shared_results import place
 from greenroom.studies.frontier import STUDY, Turning, cloze, leakage, replies, stages
 from greenroom.studies.frontier.chapter import chapters
-from greenroom.studies.running import write_page
 from greenroom.subject import tiny
 
 # Replies --------------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_its_page_opens_from_disk_and_every_axis_has_ticks(frontier):
     result = frontier(score=Vowels())
     page = page_of(result)
     (result.path / "report.html").unlink()
-    write_page(result.path)
+    assert main(["report", str(result.path)]) == 0
     assert page_of(result) == page
     assert "budget of 5\N{NO-BREAK SPACE}%" in section(page, "frontier")
     assert "cap default:p25" in section(page, "frontier-families")
@@ -216,7 +216,7 @@ def test_library_traits_are_asked_about_what_they_are(subject):
 def test_bad_sizes_are_one_line_before_anything_is_written(frontier, tmp_path):
     for wrong, said in (
         ({"budget": 5.0}, "share between 0 and 1"),
-        ({"replies": 1}, "replies 1: .*greater than or equal to 2"),
+        ({"replies": 1}, "replies is 1: input should be greater than or equal to 2"),
         ({"strengths": [400]}, "−100 to 100"),
     ):
         with pytest.raises(GreenroomError, match=said):
@@ -235,6 +235,13 @@ def test_budgets_and_strengths_are_read_from_text():
     assert Turning(budget="5%").budget == Turning(budget="0.05").budget == 0.05
     assert Turning(strengths=("-4", "4")).strengths == (-4, 4)
     assert STUDY.needs == "activations"
+
+
+def test_the_verb_reads_budget_and_strengths(capsys):
+    assert main(["frontier", "--budget", "2 in 3"]) == 2
+    assert "'2 in 3' is no share" in capsys.readouterr().err
+    assert main(["frontier", "--strengths", "a,b"]) == 2
+    assert "--strengths" in capsys.readouterr().err
 
 
 def test_ticks_are_round_and_hold_the_range():

@@ -17,4 +17,4 @@ def test_a_planted_order_of_values_is_found(sees: float, grades: set[str]) -> No
     found = {one.name: one for one in measures_from(STUDY, answers_from(Planted(likes=likes), plan_of(STUDY)))}
     for pair, holds in HOLDS.items():
         assert found[pair].grade in grades
-        assert found[pair].estimate is None or found[pair].low <= holds <= found[pair].high
+        assert found[pair].estimate is None or abs(found[pair].estimate - holds) < 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Callable, Iterator
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 import greenroom
 from greenroom import studies
 from greenroom.auditing import audit
-from greenroom.cli import main
 from greenroom.errors import GreenroomError
 
 FOLDER = Path(studies.__file__).parent
@@ -36,7 +36,9 @@ def test_an_unknown_name_lists_those_there_are() -> None:
 def test_what_a_study_builds_on_comes_before_it() -> None:
     assert studies.with_those_before(("hold",)) == ("persona_map", "hold")
     for name in studies.NAMES:
-        assert all(studies.NAMES.index(earlier) < studies.NAMES.index(name) for earlier in studies.study_named(name).after)
+        assert all(
+            studies.NAMES.index(earlier) < studies.NAMES.index(name) for earlier in studies.study_named(name).after
+        )
 
 
 @pytest.mark.parametrize("name", studies.NAMES)
@@ -61,24 +63,44 @@ class _Gone(MetaPathFinder):
             raise ModuleNotFoundError(f"no module named {fullname!r}", name=fullname)
 
 
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Takes a study's folder and its name away: what was imported of it or knows the list is imported anew."""
+    finders: list[_Gone] = []
+    prefixes = ["greenroom.cli", "greenroom.inspect_plugin"]
+    saved = dict(sys.modules)
+
+    def forget() -> None:
+        for module in list(sys.modules):
+            if module.startswith(tuple(prefixes)):
+                del sys.modules[module]
+
+    def take(name: str) -> None:
+        finders.append(_Gone(f"greenroom.studies.{name}"))
+        prefixes.append(finders[-1].package)
+        sys.meta_path.insert(0, finders[-1])
+        monkeypatch.setattr(studies, "NAMES", tuple(one for one in studies.NAMES if one != name))
+        monkeypatch.delattr(studies, name, raising=False)
+        forget()
+
+    yield take
+    for finder in finders:
+        sys.meta_path.remove(finder)
+    forget()
+    sys.modules.update({name: module for name, module in saved.items() if name.startswith(tuple(prefixes))})
+
+
 @pytest.mark.parametrize("name", [name for name in studies.NAMES if name not in BUILT_ON])
 def test_without_its_folder_and_its_name_a_study_is_gone_and_all_else_works(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, without: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    package = f"greenroom.studies.{name}"
-    monkeypatch.setattr(studies, "NAMES", tuple(one for one in studies.NAMES if one != name))
-    monkeypatch.setattr(sys, "meta_path", [_Gone(package), *sys.meta_path])
-    for module in [module for module in sys.modules if module == package or module.startswith(f"{package}.")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr(studies, name, raising=False)
+    without(name)
+    main = importlib.import_module("greenroom.cli").main
     assert main(["--help"]) == 0
     assert main(["eval"]) == 0
-    listed = capsys.readouterr().out
-    assert not re.search(rf"^\s*{name}\b", listed, re.MULTILINE)
+    assert not re.search(rf"^\s*{name}\b", capsys.readouterr().out, re.MULTILINE)
     assert name not in audit.job(full=True).names
-    monkeypatch.delitem(sys.modules, "greenroom.inspect_plugin", raising=False)
-    plugin = importlib.import_module("greenroom.inspect_plugin")
-    assert not hasattr(plugin, name)
+    assert not hasattr(importlib.import_module("greenroom.inspect_plugin"), name)
     for public in dir(greenroom):
         getattr(greenroom, public)
 

@@ -72,7 +72,7 @@ def test_every_chapter_has_a_sentence_and_every_figure_words_and_a_table(
         for exhibit in one.exhibits:
             assert exhibit.caption
             assert exhibit.table
-            assert exhibit.table.rows
+            assert exhibit.table.rows or one.grade == "void"
             assert all(figure.alt for figure in (*exhibit.panels, *exhibit.rows))
         assert _section(page, one.id).count("<details>") == len(one.exhibits)
 
@@ -161,7 +161,7 @@ def test_a_study_kept_from_before_says_so(
     assert kept
     for name in kept:
         assert "kept since" in _section(page, name.replace("_", "-"))
-    assert "kept since" not in (tiny_audit / "report.html").read_text(encoding="utf-8")
+    assert not list(tiny_audit.glob("*/kept.json"))
 
 
 def test_the_same_run_gives_the_same_bytes(folder: Path, page: str) -> None:

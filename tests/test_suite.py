@@ -55,7 +55,7 @@ def loaded(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
         names.append(name)
         return subject
 
-    monkeypatch.setattr("greenroom.subject.load", load)
+    monkeypatch.setattr("greenroom.subject.loading.load", load)
     monkeypatch.setattr(studies, "NAMES", PORTED)
     monkeypatch.setitem(PERSONA_MAP.sizes, "quick", Cast(every_role=12, questions=6, tokens=4, calibration_replies=8))
     monkeypatch.setitem(PROMPT_DRIFT.sizes, "quick", Rounds(rules=2, rounds=1, reply_tokens=4, probe_tokens=4))

@@ -63,7 +63,15 @@ HOMES = {
     "greenroom.reader.read": ("read",),
     "greenroom.subject": ("Reply", "Subject", "load"),
 }
-_HOME = {name: module for module, names in HOMES.items() for name in names}
+
+
+def _homes() -> dict[str, str]:
+    """The module of every public name; those of a study are there as long as the study is in the registry."""
+    from greenroom.studies import NAMES
+
+    known = tuple(f"greenroom.studies.{name}" for name in NAMES)
+    there = (module for module in HOMES if not module.startswith("greenroom.studies.") or module in known)
+    return {name: module for module in there for name in HOMES[module]}
 
 
 def __getattr__(name: str) -> Any:
@@ -71,10 +79,11 @@ def __getattr__(name: str) -> Any:
         from greenroom.runs.machine import version
 
         return version()
-    if name not in _HOME:
-        raise AttributeError(f"module 'greenroom' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}")
-    return getattr(import_module(_HOME[name]), name)
+    homes = _homes()
+    if name not in homes:
+        raise AttributeError(f"module 'greenroom' has no attribute {name!r}; it has {', '.join(sorted(homes))}")
+    return getattr(import_module(homes[name]), name)
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *sorted(_HOME)]
+    return ["__version__", *sorted(_homes())]

@@ -49,7 +49,8 @@ def checks(readings: pl.DataFrame, paradigm: str, options: Sequence[str] | None 
     elif paradigm == "free":
         found.append(validity.readable([option is not None for option in choices(main, names).values()]))
         if (second := wording_of(readings, paradigm, "retest")).height:
-            found.append(validity.retest_choices(*_both(main, second, names), count))
+            one, other = _both(main, second, names)
+            found.append(validity.retest_choices(one, other, count))
     if paradigm in ("letter", "free") and again.height:
         found.append(validity.paraphrase_choices(_both(main, again, names), count))
     elif rescored.height:

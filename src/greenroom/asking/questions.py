@@ -154,7 +154,7 @@ def _of_case(asking: Asking, case: Case, scored: bool) -> Iterator[Probe]:
                     yield from lettered(paradigm, wording, template)
             elif paradigm == "rating":
                 asked = put(asking.rating[wording], wording)  # type: ignore[index]
-                yield Probe(case, paradigm, wording, asked, *(elicit.RATING_NUMBERS,) * 2, None, True)
+                yield Probe(case, paradigm, wording, asked, elicit.RATING_NUMBERS, elicit.RATING_NUMBERS, listed=True)
             else:
                 template = asking.free["main" if wording == "retest" else wording]  # type: ignore[index]
                 yield Probe(case, paradigm, wording, put(template, wording))

@@ -69,7 +69,7 @@ class Size(BaseModel):
             return cls(**given)
         except ValidationError as error:
             first = error.errors()[0]
-            field, message = str(first["loc"][0]), str(first["msg"])
+            field, message = str(first["loc"][0]), str(first["msg"]).removeprefix("Value error, ")
             raise GreenroomError(f"{field} is {given.get(field)!r}: {message[:1].lower()}{message[1:]}") from error
 
 

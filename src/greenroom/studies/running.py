@@ -44,7 +44,7 @@ def measure(
     from greenroom.studies import study_named
 
     progress = progress or Progress()
-    who = opened(model)
+    who = model if isinstance(model, Logged) else opened(model)
     studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
@@ -308,7 +308,7 @@ def _words_of(study: str) -> str:
     return resources.files("greenroom.studies").joinpath(study, "words.yaml").read_text(encoding="utf-8")
 
 
-def opened(model: str | Subject | Model | Logged, **how: Any) -> Subject | Model | Logged:
+def opened(model: str | Subject | Model, **how: Any) -> Subject | Model:
     """The model of that name: hosted, by Inspect's name for it, or else local; how: as `greenroom.load` takes it.
 
     A model that is open already is returned. GreenroomError for settings that a hosted model has not, and for a local

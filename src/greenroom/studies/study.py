@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Literal
 
 from greenroom.asking.types import Questions, Size, Talks
 from greenroom.conversation import Conversation
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     from inspect_ai.model import Model
 
+    from greenroom.asking.logs import Logged
     from greenroom.directions import Direction
     from greenroom.report.parts import Chapter
     from greenroom.report.results import Results
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 AXIS = "directions/assistant_axis.safetensors"
 ROLE_VECTORS = "directions/role_vectors.safetensors"
 Needs = Literal["text", "logprobs", "reader", "activations"]
-AnySize = TypeVar("AnySize", bound=Size)
 
 
 class Found:
@@ -77,7 +75,7 @@ class Work(Found):
     """
 
     def __init__(
-        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model
+        self, run: Run, study: str, seed: int, sizes: Mapping[str, Any], job: Job, model: Subject | Model | Logged
     ) -> None:
         super().__init__(run, study, sizes[study], seed, sizes)
         self.model, self.system, self.given = model, job.system, job.given
@@ -182,7 +180,7 @@ class Study:
     hosted: Callable[[Any], Sequence[Part]] | None = None
     shared: Callable[[Found], int | None] | None = None
 
-    def parts_for(self, model: Subject | Model, size: Size) -> Sequence[Part]:
+    def parts_for(self, model: Subject | Model | Logged | str, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""
         parts = self.parts(size) if is_local(model) or self.hosted is None else self.hosted(size)
         if not is_local(model) and any(isinstance(part, Stage) and part.needs == "activations" for part in parts):
@@ -193,8 +191,8 @@ class Study:
     def needs(self) -> Needs:
         """The most that any of its parts needs, at its standard size."""
         order: tuple[Needs, ...] = ("text", "logprobs", "reader", "activations")
-        found = [_needs(part) for part in (self.hosted or self.parts)(self.sizes["standard"])]
-        return max(found, key=order.index, default="text")
+        found = [order.index(_needs(part)) for part in (self.hosted or self.parts)(self.sizes["standard"])]
+        return order[max(found, default=0)]
 
 
 def later(module: str, name: str) -> Callable[..., Any]:
@@ -204,17 +202,6 @@ def later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)(*given, **named)
 
     return call
-
-
-def sized(kind: type[AnySize], **given: Any) -> AnySize:
-    """A size from what a caller of a public function gave; GreenroomError in one line for what it may not be."""
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else "options"
-        message = first["msg"].removeprefix("Value error, ")
-        raise GreenroomError(f"{where} {given.get(where, '')!r}: {message[:1].lower()}{message[1:]}") from error
 
 
 def asked_of(size: Size) -> dict[str, str]:

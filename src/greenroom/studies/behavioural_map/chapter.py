@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from greenroom.report.charts import Placed
-from greenroom.report.format import between, number, said
+from greenroom.report.format import between, interval, number, said
 from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, chapter
 from greenroom.report.tables import named, table_of
 from greenroom.studies.behavioural_map import figures
@@ -69,7 +69,7 @@ def _sentences(results: Results, agreement: dict[str, Any]) -> tuple[str, str]:
         return said(text["void"], reason=agreement["reason"]), said(text["headline_void"], model=results.model)
     r, p = agreement["estimate"], agreement["p"]
     how = "agree" if p <= 0.05 and r > 0 else "differ"
-    found = [said(text[how], n=agreement["n"], agreement=between(agreement), p=p), floor]
+    found = [said(text[how], n=agreement["n"], r=r, p=p, **interval(agreement["low"], agreement["high"])), floor]
     if numbers["split_half"] is not None:
         found.append(said(text["reliable"], reliability=numbers["split_half"]))
     return " ".join(found), said(text[f"headline_{how}"], model=results.model, r=r, p=p)

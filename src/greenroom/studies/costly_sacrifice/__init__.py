@@ -62,7 +62,7 @@ class Sacrifice(Items):
 class Grid(Size):
     """How many situations are asked."""
 
-    situations: int | None = Field(None, description="How many situations, chosen by seed [default: all].")
+    situations: int | None = Field(default=None, description="How many situations, chosen by seed [default: all].")
 
 
 @cache

@@ -32,8 +32,8 @@ def conclude(found: Found) -> list[Measure]:
         slopes[name] = Measure("slope", fit.slope, fit.slope_low, fit.slope_high, fit.n, unit="logits a stake", **how)
         seen, unseen = (main.filter(pl.col("observed") == observed) for observed in (True, False))
         if seen.height:
-            arms, clusters = [numbers(arm, "probability") for arm in (seen, unseen)], [seen["item"], unseen["item"]]
-            gap = bootstrap_difference(*arms, *(own.to_list() for own in clusters))
+            one, other = numbers(seen, "probability"), numbers(unseen, "probability")
+            gap = bootstrap_difference(one, other, seen["item"].to_list(), unseen["item"].to_list())
             others.append(Measure("observed_gap", *gap, **how))
         for order, share in fit.control.items() if "letter" in name else ():
             others.append(Measure(order, share, None, None, fit.n, part="control", **how))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,24 +39,24 @@ class Conversations(Size):
     """Which conversations are held, and which ways back are tried."""
 
     domains: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="coding, writing, emotional_support, own_nature, denial, flattery, roleplay; all if not given.",
     )
-    conversations: int = Field(3, description="Cases a domain and kind of user, up to 5.")
-    users: tuple[str, ...] = Field(USERS, description="Who talks to it.")
-    turns: int = Field(12, description="Turns before the ways back.")
-    return_turns: int = Field(2, description="Turns of each way back.")
+    conversations: int = Field(default=3, description="Cases a domain and kind of user, up to 5.")
+    users: tuple[str, ...] = Field(default=USERS, description="Who talks to it.")
+    turns: int = Field(default=12, description="Turns before the ways back.")
+    return_turns: int = Field(default=2, description="Turns of each way back.")
     arms: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         description="Ways back: topic, reminder, restated, summary, cap; none is always there. All if not given.",
     )
     floor: float | str = Field(
-        "default:p25", union_mode="left_to_right", description="Of the cap: default:p25, rollouts:p25, or sd."
+        default="default:p25", union_mode="left_to_right", description="Of the cap: default:p25, rollouts:p25, or sd."
     )
     # A shorter reply says nothing of a character.
-    tokens: int = Field(40, ge=4, description="Tokens a reply may have.")
-    system: str | None = Field(None, description='System prompt, "" for none; a plain one if not given.')
-    player: str | None = Field(None, description="Model that plays the simulated user; itself if not given.")
+    tokens: int = Field(default=40, ge=4, description="Tokens a reply may have.")
+    system: str | None = Field(default=None, description='System prompt, "" for none; a plain one if not given.')
+    player: str | None = Field(default=None, description="Model that plays the simulated user; itself if not given.")
 
     @field_validator("domains", "users", "arms", mode="before")
     @classmethod
@@ -86,7 +86,7 @@ class DriftResult(StudyResult):
 
     @property
     def replies(self) -> pl.DataFrame:
-        """One row a reply, with its places on the assistant axis (sd), hot and cold (docs/dynamics.md)."""
+        """One row a reply, with its places on the assistant axis (sd), hot and cold (docs/drift.md)."""
         return self.table("replies", "drift")
 
     @property
@@ -134,8 +134,7 @@ def measure_drift(
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, seed=seed, progress=progress)
     named = player if isinstance(player, str) else None
-    size = sized(
-        Conversations, domains=domains, conversations=conversations, users=users, turns=turns, return_turns=return_turns,
+    size = Conversations.of(domains=domains, conversations=conversations, users=users, turns=turns, return_turns=return_turns,
         arms=arms, floor=floor, tokens=tokens, system=system, player=named,
     )  # fmt: skip
     given = {"axis": axis, "player": None if named else player}

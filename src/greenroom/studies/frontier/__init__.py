@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Stage, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Stage, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from greenroom.subject import Subject
 
 STAGES = "greenroom.studies.frontier.stages"
-STRENGTHS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+STRENGTHS = (-8, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 8)
 FLOORS = ("default:p5", "default:p25", "default:p50")
 
 
@@ -78,7 +78,7 @@ STUDY = Study(
     conclude=later("greenroom.studies.frontier.findings", "conclude"),
     sizes={
         "standard": Turning(),
-        "quick": Turning(strengths=(-4.0, 4.0), floors=("default:p25",), replies=8, neutral=8),
+        "quick": Turning(strengths=(-4, 4), floors=("default:p25",), replies=8, neutral=8),
     },
     primary="crossing_up",
     audit="full",
@@ -127,8 +127,8 @@ def measure_frontier(
     """
     from greenroom.studies.running import measure
 
-    size = sized(
-        Turning, direction=direction if isinstance(direction, str) else direction.name, budget=budget,
+    size = Turning.of(
+        direction=direction if isinstance(direction, str) else direction.name, budget=budget,
         strengths=tuple(strengths), floors=tuple(floors), layers=layers, replies=replies, neutral=neutral, tokens=tokens,
     )  # fmt: skip
     given = {} if isinstance(direction, str) else {"direction": direction}

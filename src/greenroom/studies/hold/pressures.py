@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from greenroom.asking.elicitation import Stimuli, load_stimuli
+from greenroom.asking.types import Items, load_items
 from greenroom.conversation import Message, system, user
 from greenroom.personas import Role
 
@@ -16,7 +16,7 @@ NEUTRAL = "neutral"
 NEUTRAL_LONG = "neutral_long"
 
 
-class Pressure(Stimuli):
+class Pressure(Items):
     """One kind of pressure. how: a role's instruction as system message; words before the first user message; words
     put in the model's mouth; or user messages of its own."""
 
@@ -31,7 +31,7 @@ class Pressure(Stimuli):
         return NEUTRAL_LONG if self.how == "first_user" else NEUTRAL
 
 
-class Hold(Stimuli):
+class Hold(Items):
     """explore.yaml. neutral: the user's messages of each conversation; neutral_openings: what stands before the first."""
 
     turns: int
@@ -42,7 +42,7 @@ class Hold(Stimuli):
 
 @cache
 def stimuli() -> Hold:
-    return load_stimuli("hold", Hold)
+    return load_items("hold", Hold)
 
 
 @dataclass(frozen=True)

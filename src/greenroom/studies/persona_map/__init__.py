@@ -17,10 +17,12 @@ STAGES = "greenroom.studies.persona_map.stages"
 class Cast(Size):
     """Who answers, and how much."""
 
-    every_role: int = Field(1, ge=1, description="Every n-th role of the library.")
-    questions: int | None = Field(None, ge=2, description="Questions that each character answers; all if not given.")
-    tokens: int = Field(24, ge=2, description="Tokens a reply may have.")
-    calibration_replies: int = Field(200, ge=8, description="Default replies that give the axis its scale.")
+    every_role: int = Field(default=1, ge=1, description="Every n-th role of the library.")
+    questions: int | None = Field(
+        default=None, ge=2, description="Questions that each character answers; all if not given."
+    )
+    tokens: int = Field(default=24, ge=2, description="Tokens a reply may have.")
+    calibration_replies: int = Field(default=200, ge=8, description="Default replies that give the axis its scale.")
 
 
 STUDY = Study(

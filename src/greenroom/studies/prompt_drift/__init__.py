@@ -13,6 +13,8 @@ whatever it is asked. Not shown: whether a rule is kept inside the talk itself; 
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from greenroom.asking.types import Size, Talks
 from greenroom.studies.study import Study, later
 
@@ -21,15 +23,15 @@ SCRIPTS, FINDINGS = "greenroom.studies.prompt_drift.scripts", "greenroom.studies
 
 
 class Rounds(Size):
-    """rules: how many, chosen by seed (default all); rounds: turns of the agent in a talk; probes: among `PROBES`;
-    reply_tokens, temperature: of the talk; probe_tokens: of the probes, which are greedy."""
+    """The talks and their probes."""
 
-    rules: int | None = None
-    rounds: int = 8  # as published
-    probes: str | tuple[str, ...] = PROBES
-    reply_tokens: int = 32
-    probe_tokens: int = 32  # the probes ask for short answers
-    temperature: float = 1.0
+    rules: int | None = Field(default=None, description="How many rules, chosen by seed; all 50 if not given.")
+    rounds: int = Field(default=8, description="Turns of the agent in a talk.")  # as published
+    probes: str | tuple[str, ...] = Field(default=PROBES, description="Probes after each turn.")
+    reply_tokens: int = Field(default=32, description="Tokens a reply of the talk may have.")
+    # The probes ask for short answers.
+    probe_tokens: int = Field(default=32, description="Tokens a reply to a probe may have; these are greedy.")
+    temperature: float = Field(default=1.0, description="Temperature of the talk.")
 
 
 STUDY = Study(

@@ -41,7 +41,7 @@ class SelfConcept(Items):
 class Asked(Size):
     """How many questions are asked."""
 
-    questions: int | None = Field(None, description="How many questions, chosen by seed [default: all].")
+    questions: int | None = Field(default=None, description="How many questions, chosen by seed [default: all].")
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,12 +34,12 @@ SCRIPTS = "greenroom.studies.selftalk.scripts"
 class Openings(Size):
     """How many talks, and how long."""
 
-    openings: int | None = Field(None, description="How many opening lines; all 30 if not given.")
-    repeats: int = Field(2, description="Talks from each opening.")
-    messages: int = Field(18, description="Messages of a talk, both copies together.")
+    openings: int | None = Field(default=None, description="How many opening lines; all 30 if not given.")
+    repeats: int = Field(default=2, description="Talks from each opening.")
+    messages: int = Field(default=18, description="Messages of a talk, both copies together.")
     # A shorter message says nothing of a character.
-    tokens: int = Field(40, ge=4, description="Tokens a message may have.")
-    system: str = Field("", description="System prompt of both copies, such as a persona.")
+    tokens: int = Field(default=40, ge=4, description="Tokens a message may have.")
+    system: str = Field(default="", description="System prompt of both copies, such as a persona.")
 
 
 STUDY = Study(
@@ -58,7 +58,7 @@ class SelfTalkResult(StudyResult):
 
     @property
     def messages(self) -> pl.DataFrame:
-        """One row a message: its places on the assistant axis (sd) and in persona space (docs/dynamics.md)."""
+        """One row a message: its places on the assistant axis (sd) and in persona space (docs/drift.md)."""
         return self.table("messages", "selftalk")
 
     @property
@@ -96,7 +96,7 @@ def measure_selftalk(
 
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, cast=cast, seed=seed, progress=progress)
-    size = sized(Openings, openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
+    size = Openings.of(openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
     given = {"axis": axis, "cast": cast}
     job = Job(
         "selftalk", ("selftalk",), sizes={"selftalk": size}, asked={"verb": ["selftalk"], **asked_of(size)},

@@ -14,6 +14,8 @@ pressure against asking, and evidence against insistence. Not shown: agreement i
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from greenroom.asking.types import Size, Talks
 from greenroom.studies.study import Study, later
 
@@ -23,16 +25,18 @@ SCRIPTS, FINDINGS = "greenroom.studies.sycophancy_loop.scripts", "greenroom.stud
 
 
 class Turns(Size):
-    """items: how many, chosen by seed, half of them easy (default all); turns: of each conversation; arms: among `ARMS`
-    (default all; `neutral` is always asked, since every other arm needs it); response: the scripted user's change of
-    certainty a logit of agreement; reply_tokens, temperature: of the replies between the probes."""
+    """The conversations. `neutral` is always asked, since every other arm needs it."""
 
-    items: int | None = None
-    turns: int = 5
-    arms: str | tuple[str, ...] | None = None
-    response: float = 1.0
-    reply_tokens: int = 32
-    temperature: float = 0.0
+    items: int | None = Field(
+        default=None, description="How many claims, chosen by seed, half of them easy; all if not given."
+    )
+    turns: int = Field(default=5, description="Turns of each conversation.")
+    arms: str | tuple[str, ...] | None = Field(
+        default=None, description=f"Some of {', '.join(ARMS)}; all if not given."
+    )
+    response: float = Field(default=1.0, description="The scripted user's change of certainty a logit of agreement.")
+    reply_tokens: int = Field(default=32, description="Tokens a reply between the probes may have.")
+    temperature: float = Field(default=0.0, description="Temperature of the replies between the probes.")
 
 
 STUDY = Study(
