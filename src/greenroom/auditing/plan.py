@@ -46,13 +46,14 @@ class Speed:
 
 def plan(
     names: Sequence[str],
-    model: Subject | Model,
+    model: Subject | Model | str,
     *,
     quick: bool = False,
     sizes: Mapping[str, Size] | None = None,
     seed: int = 0,
 ) -> list[Planned]:
-    """What the named studies, and those that they build on, would ask of this model. Asks nothing.
+    """What the named studies, and those that they build on, would ask of this model (a hosted one may be its name alone).
+    Asks nothing.
 
     Tokens are counted as a fourth of the letters. Beginnings that prompts share are counted each time, although a local
     model reads them once; of a hosted model that shows no log-probabilities a question is asked several times, and the

@@ -97,12 +97,14 @@ def _list(run: options.Run) -> None:
 
 
 def _plan(names: Sequence[str], model: options.Model, run: options.Run) -> None:
+    from greenroom.asking.inspect import is_hosted
     from greenroom.auditing.plan import CALLS_A_SECOND, Planned, speed, total
     from greenroom.auditing.plan import plan as planned
     from greenroom.report.format import number
     from greenroom.studies.study import is_local
 
-    opened = model.open()
+    # A hosted model need not be within reach to be planned for.
+    opened: Any = model.name if is_hosted(model.name) else model.open()
     found = planned(names, opened, quick=run.quick, seed=run.seed)
     costs = [one.cost for one in found if one.cost is not None]
     fast = speed(opened) if is_local(opened) and costs else None  # type: ignore[arg-type]

@@ -180,7 +180,7 @@ class Study:
     hosted: Callable[[Any], Sequence[Part]] | None = None
     shared: Callable[[Found], int | None] | None = None
 
-    def parts_for(self, model: Subject | Model | Logged, size: Size) -> Sequence[Part]:
+    def parts_for(self, model: Subject | Model | Logged | str, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""
         parts = self.parts(size) if is_local(model) or self.hosted is None else self.hosted(size)
         if not is_local(model) and any(isinstance(part, Stage) and part.needs == "activations" for part in parts):
