@@ -73,6 +73,14 @@ STUDY = Study(
 WORDS = "{title: Toy, about: whether it answers at all, not_shown: What it means., primary: share answered}"
 
 
+class Both(MultiplexedPath):
+    """Two folders as one, of which more than a file's name may be asked (Python 3.11's own joins one name)."""
+
+    def joinpath(self, *parts: str) -> Any:
+        first, *rest = parts
+        return super().joinpath(first).joinpath(*rest)
+
+
 @pytest.fixture(scope="module")
 def subject() -> Any:
     return tiny()
@@ -92,7 +100,7 @@ def loaded(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     (more / "toy").mkdir(parents=True)
     (more / "toy" / "__init__.py").write_text(TOY)
     (more / "toy" / "words.yaml").write_text(WORDS)
-    both = MultiplexedPath(Path(studies.__file__).parent, more)
+    both = Both(Path(studies.__file__).parent, more)
     monkeypatch.setattr(
         "importlib.resources.files", lambda package: both if package == studies.__name__ else files(package)
     )

@@ -61,3 +61,19 @@ def job(
         if all(isinstance(part, Stage) for part in parts):
             raise GreenroomError(f"{name} brings its own system messages; leave it out, or do without --system")
     return Job("eval", wanted, size, sizes or {}, system, asked or {})
+
+
+def study_table() -> str:
+    """The registry as a table in markdown: what each study asks, what it needs, how to run it, whether audits have it."""
+    from greenroom.studies import NAMES, about, study_named
+
+    audits = {"always": "yes", "full": "with `--full`", "never": "no"}
+    lines = ["| study | question | needs | command | in an audit |", "| --- | --- | --- | --- | --- |"]
+    for name in NAMES:
+        words, study = about(name), study_named(name)
+        verb = words.get("verb")
+        option = f" --{verb['option']}" if verb and "option" in verb else ""
+        command = f"{verb['name']}{option}" if verb else f"eval {name}"
+        cells = (f"`{name}`", words["about"], study.needs, f"`greenroom {command}`", audits[study.audit])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

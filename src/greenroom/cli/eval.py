@@ -42,8 +42,8 @@ def eval(
 ) -> None:
     """Run any studies on a local or hosted model; alone, list them.
 
-    One folder, one report. Studies that the named ones build on are run too. --plan counts calls, tokens and minutes before anything is paid.
-    Interrupted, it goes on where it stopped when the same command is run again.
+    One folder, one report. Studies that the named ones build on are run too. --plan counts calls, tokens and minutes
+    before anything is paid. Interrupted, it goes on where it stopped when the same command is run again.
 
     \b
     Examples:
