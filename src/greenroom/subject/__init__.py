@@ -13,11 +13,11 @@ from greenroom.subject.tiny import tiny
 __all__ = [
     "Capture",
     "Captured",
-    "SelfTest",
     "Intervention",
     "PrefixCache",
     "Reply",
     "Scores",
+    "SelfTest",
     "Sinks",
     "Subject",
     "check_instrument",
