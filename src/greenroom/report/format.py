@@ -46,8 +46,8 @@ def between(row: Mapping[str, Any] | None, name: str = "estimate", digits: int =
 
 def in_points(row: Mapping[str, Any], *, signed: bool = False) -> dict[str, str]:
     """A difference of two shares as `value`, `low` and `high`, in percentage points."""
-    value, *ends = (None if row[name] is None else 100 * row[name] for name in ("estimate", "low", "high"))
-    return {"value": number(value, 0, signed=signed), **interval(*ends, 0, signed=signed)}
+    value, low, high = (None if row[name] is None else 100 * row[name] for name in ("estimate", "low", "high"))
+    return {"value": number(value, 0, signed=signed), **interval(low, high, 0, signed=signed)}
 
 
 def said(text: str, /, **values: Any) -> str:
