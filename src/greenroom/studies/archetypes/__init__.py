@@ -32,7 +32,9 @@ class Search(Size):
         12, ge=2, description="Questions that every role answers, at most as many as the library has."
     )
     tokens: int = Field(default=32, ge=4, description="Tokens a reply may have.")
-    resamples: int = Field(default=40, ge=1, description="How often the questions are drawn anew to see what is stable.")
+    resamples: int = Field(
+        default=40, ge=1, description="How often the questions are drawn anew to see what is stable."
+    )
 
 
 STANDARD = Search()

@@ -86,7 +86,7 @@ class DriftResult(StudyResult):
 
     @property
     def replies(self) -> pl.DataFrame:
-        """One row a reply, with its places on the assistant axis (sd), hot and cold (docs/dynamics.md)."""
+        """One row a reply, with its places on the assistant axis (sd), hot and cold (docs/drift.md)."""
         return self.table("replies", "drift")
 
     @property

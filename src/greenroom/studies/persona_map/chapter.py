@@ -50,7 +50,9 @@ def _map(results: Results, roles: pl.DataFrame, default: dict[str, Any]) -> Chap
             "name": text["default"] if row["role"] == DEFAULT else plain(row["role"]),
             "kind": named("kind", row["kind"]),
             "place": text["place"].format(
-                axis=number(row["axis_sd"], 1), n=row["n_replies"], **interval(row["axis_sd_low"], row["axis_sd_high"], 1)
+                axis=number(row["axis_sd"], 1),
+                n=row["n_replies"],
+                **interval(row["axis_sd_low"], row["axis_sd_high"], 1),
             ),
             "tint": tint(row["axis_sd"], span),
             "x": row["pc1"],
@@ -61,7 +63,16 @@ def _map(results: Results, roles: pl.DataFrame, default: dict[str, Any]) -> Chap
         for row in [*roles.iter_rows(named=True), default]
     }
     kinds = [(kind, named("kind", kind)) for kind in CHARACTER_SYMBOLS if kind in set(roles["kind"].to_list())]
-    columns = {"role": None, "kind": None, "axis_sd": 1, "axis_sd_low": 1, "axis_sd_high": 1, "pc1": 1, "pc2": 1, "n_replies": 0}
+    columns = {
+        "role": None,
+        "kind": None,
+        "axis_sd": 1,
+        "axis_sd_low": 1,
+        "axis_sd_high": 1,
+        "pc1": 1,
+        "pc2": 1,
+        "n_replies": 0,
+    }
     numbers = results.part("map")
     exhibit = Exhibit(
         text["caption"].format(model=results.model, n=roles.height, layer=numbers["axis_layer"]),
@@ -168,7 +179,9 @@ def _replies(results: Results, roles: pl.DataFrame) -> Chapter | None:
         return None
     names, span = roles["role"].to_list(), _span(roles)
     wanted = [(DEFAULT, text["default"], 2)]
-    wanted += [(role, text["nearest"], 1) for role in names[:3]] + [(role, text["farthest"], 1) for role in names[::-1][:3]]
+    wanted += [(role, text["nearest"], 1) for role in names[:3]] + [
+        (role, text["farthest"], 1) for role in names[::-1][:3]
+    ]
     quotes = tuple(
         Quote(
             plain(role),

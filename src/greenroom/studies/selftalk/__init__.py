@@ -40,6 +40,7 @@ class Openings(Size):
     # A shorter message says nothing of a character.
     tokens: int = Field(40, ge=4, description="Tokens a message may have.")
     system: str = Field("", description="System prompt of both copies, such as a persona.")
+    every_role: int = Field(1, ge=1, description="Every n-th role of the library spans persona space.")
 
 
 STUDY = Study(
@@ -47,7 +48,7 @@ STUDY = Study(
     parts=later(SCRIPTS, "parts"),
     hosted=later(SCRIPTS, "hosted"),
     conclude=later("greenroom.studies.selftalk.findings", "conclude"),
-    sizes={"standard": Openings(), "quick": Openings(openings=6, messages=8, tokens=24)},
+    sizes={"standard": Openings(), "quick": Openings(openings=8, messages=8, tokens=24, every_role=8)},
     primary="attractors",
     chapters=later("greenroom.studies.selftalk.chapter", "chapters"),
 )
@@ -58,7 +59,7 @@ class SelfTalkResult(StudyResult):
 
     @property
     def messages(self) -> pl.DataFrame:
-        """One row a message: its places on the assistant axis (sd) and in persona space (docs/dynamics.md)."""
+        """One row a message: its places on the assistant axis (sd) and in persona space (docs/drift.md)."""
         return self.table("messages", "selftalk")
 
     @property
