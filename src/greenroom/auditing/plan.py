@@ -99,10 +99,7 @@ def _cost(part: Part, size: Any, seed: int, local: bool) -> Cost | None:
     if isinstance(part, Stage):
         return None if part.cost is None else part.cost(size)
     if isinstance(part, Talks):
-        from greenroom.asking.talk import planned
-
-        made = planned(part.talks(size, seed), part.lengths(size))
-        return Cost(made.calls, _tokens(made.characters), made.tokens)
+        return Cost.of_talks(part.talks(size, seed), part.lengths(size))
     return _of_questions(part, part.all_cases(size, seed), local)
 
 

@@ -40,6 +40,7 @@ class Openings(Size):
     # A shorter message says nothing of a character.
     tokens: int = Field(default=40, ge=4, description="Tokens a message may have.")
     system: str = Field(default="", description="System prompt of both copies, such as a persona.")
+    every_role: int = Field(default=1, ge=1, description="Every n-th role of the library spans persona space.")
 
 
 STUDY = Study(
@@ -47,7 +48,7 @@ STUDY = Study(
     parts=later(SCRIPTS, "parts"),
     hosted=later(SCRIPTS, "hosted"),
     conclude=later("greenroom.studies.selftalk.findings", "conclude"),
-    sizes={"standard": Openings(), "quick": Openings(openings=6, messages=8, tokens=24)},
+    sizes={"standard": Openings(), "quick": Openings(openings=8, messages=8, tokens=24, every_role=8)},
     primary="attractors",
     chapters=later("greenroom.studies.selftalk.chapter", "chapters"),
 )
