@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,14 @@ def under(message: str | None, conversation: Conversation) -> Conversation:
     if conversation and conversation[0]["role"] == "system":
         return [system(f"{message}\n\n{conversation[0]['content']}"), *conversation[1:]]
     return [system(message), *conversation]
+
+
+def error_line(error: Exception | str) -> str:
+    """What an error says, in one line; Inspect keeps the repr, and puts the whole request before what went wrong."""
+    said = error if isinstance(error, str) else str(getattr(error, "message", None) or error) or type(error).__name__
+    text = " ".join(said.replace("\\n", "\n").strip().split("\n\n")[-1].split())
+    quoted = re.fullmatch(r"\w+\((['\"])(.*)\1\)", text)
+    return quoted[2] if quoted else text
 
 
 async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:

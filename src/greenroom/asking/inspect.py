@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from rich.text import Text
 
 from greenroom.asking.answers import answered
-from greenroom.asking.calls import Once, together, under
+from greenroom.asking.calls import Once, error_line, together, under
 from greenroom.asking.choice import ask, scores
 from greenroom.asking.questions import Plan, Probe
 from greenroom.asking.readings import readings
@@ -45,7 +44,7 @@ def hosted_model(name: str) -> Model | None:
     try:
         return get_model(name)
     except Exception as error:
-        told = Text.from_markup(_line(error)).plain  # Inspect writes its errors for Rich
+        told = Text.from_markup(error_line(error)).plain  # Inspect writes its errors for Rich
         raise ModelError(f"{name} cannot be asked: {told}") from error
 
 
@@ -114,17 +113,9 @@ def run(task: Task, model: Model | str, log_dir: Path | str) -> EvalLog:
     if log.status == "success" and (not failed or len(failed) < len(log.samples or [])):
         return log
     first = log.error or (failed[0] if failed else None)
-    why = "no reason was given" if first is None else _line(first.message)
+    why = "no reason was given" if first is None else error_line(first.message)
     ended = f"ended with status {log.status}" if log.status != "success" else "failed in every sample"
     raise GreenroomError(f"the eval {task.name} {ended}: {why}")
-
-
-def _line(error: Exception | str) -> str:
-    """What an error says, in one line; Inspect keeps the repr, and puts the whole request before what went wrong."""
-    said = error if isinstance(error, str) else str(getattr(error, "message", None) or error) or type(error).__name__
-    text = " ".join(re.split(r"\n\n|\\n\\n", said.strip())[-1].split())
-    quoted = re.fullmatch(r"\w+\((['\"])(.*)\1\)", text)
-    return quoted[2] if quoted else text
 
 
 # --- the task --------------------------------------------------------------------------------------------------------
@@ -182,7 +173,7 @@ def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None]) -> 
                 answers = await together([partial(heard, model, probe) for _, probe in put])
             except Exception as error:
                 put = plan.probes(cluster, True)
-                keep(state, put, [Heard(None, missing=f"failed: {_line(error)}")] * len(put))
+                keep(state, put, [Heard(None, missing=f"failed: {error_line(error)}")] * len(put))
                 raise
             keep(state, put, answers)
             state.completed = True

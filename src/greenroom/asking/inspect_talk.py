@@ -17,9 +17,9 @@ from inspect_ai.model import GenerateConfig, Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from greenroom.asking.calls import Once, chat, together
+from greenroom.asking.calls import Once, chat, error_line, together
 from greenroom.asking.choice import option_logprobs
-from greenroom.asking.inspect import ANSWERS, FACTORS, _line, answers_of, run
+from greenroom.asking.inspect import ANSWERS, FACTORS, answers_of, run
 from greenroom.asking.talk import as_asked, frame_of, listed, not_held, planned, replied, rows_of
 from greenroom.asking.types import Answer, Ask, Lengths, Script, Size, Talk, Talks
 from greenroom.conversation import Conversation
@@ -109,7 +109,7 @@ def _playing(parts: Mapping[str, _Held], system: str | None, progress: Advance |
             try:
                 played = await together([partial(play, talk.script(), model, held.lengths, **how) for talk in talks])
             except Exception as error:
-                keep(state, held, [not_held(held.name, talk, f"failed: {_line(error)}") for talk in talks])
+                keep(state, held, [not_held(held.name, talk, f"failed: {error_line(error)}") for talk in talks])
                 raise
             found = zip(talks, played, strict=True)
             keep(state, held, [row for talk, (_, said) in found for row in rows_of(held.name, talk, said)])
