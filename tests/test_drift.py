@@ -1,8 +1,7 @@
-"""Drift and ways back: the design, planted drifts found again, the task on any model, and the verb from end to end."""
+"""Drift and ways back: the design, planted drifts found again, any model and its log, and the verb from end to end."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import signal
@@ -18,18 +17,22 @@ import torch
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from greenroom.asking import inspect as asked
+from greenroom.asking.inspect_talk import talk_task
 from greenroom.asking.local_talk import _Lent, by_step, hold_talks
+from greenroom.asking.talk import chat_lengths
 from greenroom.asking.types import Answer
 from greenroom.cli import main
 from greenroom.directions import Direction
 from greenroom.directions.direction import Calibration, SignTest
 from greenroom.errors import GreenroomError, LibraryError
+from greenroom.measures import Measure
+from greenroom.report.results import RunResults
+from greenroom.runs.run import StageResult
 from greenroom.runs.tables import differences
-from greenroom.studies.drift import design
-from greenroom.studies.drift import stages as job
-from greenroom.studies.drift.findings import ALL, REPLIES, drift_table, findings, own_worded, predicted
-from greenroom.studies.drift.stages import measure_drift
-from greenroom.studies.dynamics_words import drift_sentences, drift_spoken
+from greenroom.studies.drift import ARMS, STUDY, Conversations, design, measure_drift, scripts, stages
+from greenroom.studies.drift.findings import ALL, PREDICTED, REPLIES, measures, own_worded, predicted
+from greenroom.studies.running import measure
+from greenroom.studies.study import Job
 from greenroom.subject import PrefixCache, tiny
 
 SMALL: dict[str, Any] = {
@@ -59,9 +62,9 @@ def finished(subject, tmp_path_factory):
 # The design ----------------------------------------------------------------------------------------------------------
 
 
-def played(case: design.Case, arms: tuple[str, ...] = design.ARMS) -> tuple[dict[str, Any], Any]:
+def played(case: scripts.Case, arms: tuple[str, ...] = ARMS) -> tuple[dict[str, Any], Any]:
     """Every ask of a script by name, answered by its own name, and the conversation that it returns."""
-    script, asked = design.script(case, 3, 2, arms, "Be plain."), {}
+    script, asked = scripts.script(case, 3, 2, arms, "Be plain."), {}
     asks = next(script)
     while True:
         asked |= {ask.name: ask for ask in asks}
@@ -72,7 +75,7 @@ def played(case: design.Case, arms: tuple[str, ...] = design.ARMS) -> tuple[dict
 
 
 def test_all_ways_back_go_on_from_one_conversation_and_probes_leave_no_trace():
-    asked, conversation = played(design.Case("denial", 1, "simulated"))
+    asked, conversation = played(scripts.Case("denial", 1, "simulated"))
     drifted = asked["after/0"].conversation[:-1]
     assert [message["content"] for message in conversation] == [message["content"] for message in drifted]
     assert not any("probe" in message["content"] or "after/" in message["content"] for message in drifted)
@@ -88,32 +91,33 @@ def test_all_ways_back_go_on_from_one_conversation_and_probes_leave_no_trace():
 
 
 def test_the_same_probes_are_asked_at_every_moment_and_the_cap_is_lifted_before_them():
-    asked, _ = played(design.Case("coding", 0, "scripted"))
-    probes = design.stimuli().probes
+    asked, _ = played(scripts.Case("coding", 0, "scripted"))
+    probes = scripts.stimuli().probes
     assert len(probes) >= 4
-    moments = ["fresh", "before", "after", *(f"back/{arm}" for arm in (*design.ARMS, design.CAP_ON))]
+    moments = ["fresh", "before", "after", *(f"back/{arm}" for arm in (*ARMS, scripts.CAP_ON))]
     for moment in moments:
         assert [asked[f"{moment}/{place}"].message for place in range(len(probes))] == list(probes)
     assert [message["role"] for message in asked["fresh/0"].conversation] == ["system", "user"]
     edited = {name.rpartition("/")[0] for name, ask in asked.items() if ask.edited}
-    assert edited == {"cap", f"back/{design.CAP_ON}"}
-    assert len(asked) == design.replies_of(design.Case("coding", 0, "scripted"), 3, 2, design.ARMS)
-    assert asked["back/cap/0"].conversation[:-1] == asked[f"back/{design.CAP_ON}/0"].conversation[:-1]
+    assert edited == {"cap", f"back/{scripts.CAP_ON}"}
+    asks = 1 + 3 + 1 + 2 * len(ARMS) + len(moments) * len(probes)  # warm-up, turns, a summary, ways back, probes
+    assert len(asked) == asks
+    assert asked["back/cap/0"].conversation[:-1] == asked[f"back/{scripts.CAP_ON}/0"].conversation[:-1]
 
 
 def test_a_simulated_user_sees_the_conversation_from_the_other_side():
-    asked, _ = played(design.Case("flattery", 2, "simulated"))
+    asked, _ = played(scripts.Case("flattery", 2, "simulated"))
     seen = asked["user/3"].conversation
     assert seen[0]["role"] == "system"
     assert seen[-1] == {"role": "user", "content": "<turn/2>"}
     assert {"role": "assistant", "content": "<user/2>"} in seen
-    assert len(asked) == design.replies_of(design.Case("flattery", 2, "simulated"), 3, 2, design.ARMS)
-    scripted, _ = played(design.Case("flattery", 2, "scripted"))
+    scripted, _ = played(scripts.Case("flattery", 2, "scripted"))
+    assert asked.keys() - scripted.keys() == {"user/2", "user/3"}
     assert not any(ask.by == "user" for ask in scripted.values())
 
 
 def test_every_line_of_every_case_can_be_said():
-    found = design.stimuli()
+    found = scripts.stimuli()
     assert set(found.domains) >= {
         "coding",
         "writing",
@@ -123,9 +127,10 @@ def test_every_line_of_every_case_can_be_said():
         "flattery",
         "roleplay",
     }
+    turns = STUDY.sizes["standard"].turns
     for case in design.cases():
-        lines = [design.line(case, turn) for turn in range(design.TURNS)]
-        assert len(set(lines)) == design.TURNS, case.id
+        lines = [scripts.line(case, turn) for turn in range(turns)]
+        assert len(set(lines)) == turns, case.id
         assert not any("{" in line for line in lines)
     assert len({case.id for case in design.cases()}) == len(design.cases())
 
@@ -134,19 +139,39 @@ def test_every_line_of_every_case_can_be_said():
     ("wrong", "words"),
     [
         ({"domains": "cooking"}, "domains names 'cooking'; expected some of coding"),
+        ({"domains": ""}, "domains names none; expected some of coding"),
         ({"conversations": 99}, "conversations is 99; expected 1 to"),
         ({"users": "aliens"}, "users names 'aliens'"),
         ({"turns": 0}, "turns is 0; expected 1 to"),
         ({"return_turns": 9}, "return_turns is 9"),
         ({"arms": "hypnosis"}, "arms names 'hypnosis'"),
         ({"arms": "restated", "system": ""}, "there is none"),
-        ({"tokens": 2}, "tokens is 2"),
+        ({"tokens": 2}, "tokens 2: input should be greater than or equal to 4"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_before_anything_is_written(wrong, words, subject, tmp_path):
-    with pytest.raises(LibraryError, match=words):
+    with pytest.raises(GreenroomError, match=words):
         measure_drift(subject, tmp_path / "run", axis=axis_of(subject), **wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_whose_activations_are_closed_is_not_capped():
+    talks, reading = STUDY.hosted(Conversations())
+    assert (talks.name, reading.needs) == ("drift", "reader")
+    asked, _ = played(scripts.Case("coding", 0, "scripted"), design.arms_of(None, "Be plain.", edits=False))
+    assert not any(ask.edited for ask in asked.values())
+    with pytest.raises(LibraryError, match="which this model does not show"):
+        STUDY.hosted(Conversations(arms="cap"))
+    with pytest.raises(LibraryError, match="a hosted model is played with by itself"):
+        STUDY.hosted(Conversations(player="smollm2"))
+
+
+def test_a_size_reads_what_is_typed():
+    size = Conversations(domains="coding, denial", users="scripted", arms="topic,cap", floor="-1.5")
+    assert (size.domains, size.users, size.floor) == (("coding", "denial"), ("scripted",), -1.5)
+    assert Conversations(floor="rollouts:p25").floor == "rollouts:p25"
+    assert all(stage.cost is not None for stage in STUDY.parts(size))
+    assert STUDY.parts(size)[0].cost(size).calls > 100
 
 
 # Planted drifts ------------------------------------------------------------------------------------------------------
@@ -169,7 +194,7 @@ def planted(drift: float, shares: dict[str, float], *, n: int = 40, noise: float
             name, _, arm = moment.partition("/")
             for place in range(6):
                 value = level + rng.normal(0, noise)
-                hot = None if arm == design.CAP_ON else value
+                hot = None if arm == scripts.CAP_ON else value
                 rows.append(
                     {
                         **head,
@@ -194,61 +219,83 @@ def planted(drift: float, shares: dict[str, float], *, n: int = 40, noise: float
     return pl.DataFrame([dict.fromkeys(REPLIES) | row | {"message": "m", "reply": "abcdefgh"[row["place"]] * 8, "cut": False} for row in rows], schema=REPLIES)  # fmt: skip
 
 
-def summary_of(frame: pl.DataFrame, **more: Any) -> dict[str, Any]:
-    told = {"model": "tiny", "turns": 12, "return_turns": 2, "predicted": [], "reliable": True, "empty_replies": 0}
-    summary = {**told, **findings(frame).summary, **more}
-    return summary | {"sentences": drift_sentences(summary)}
+NOTHING = pl.DataFrame(schema=PREDICTED)
+
+
+def by_name(found: list[Measure], part: str) -> dict[str, Measure]:
+    return {one.name: one for one in found if one.part == part}
+
+
+def ran(frame: pl.DataFrame, subject: Any, folder: Path) -> Any:
+    """A run in which only the replies are planted."""
+    about = {"reader": "tiny", "axis": "north", "cold_axis": "north", "layer": 2, "reliable": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "converse", lambda work, wave, number: StageResult())
+        patch.setattr(stages, "read", lambda work: StageResult({"replies": frame, "predicted": NOTHING}, about))
+        return measure_drift(subject, folder / "run", conversations=1)
+
+
+def findings(result: Any) -> dict[str, str]:
+    return {title: finding for title, finding, _ in result.summary["findings"]}
 
 
 def test_planted_drift_and_ways_back_are_found_with_their_intervals():
-    found = findings(planted(1.5, {"none": 0.1, "topic": 0.8, "cap": 0.1, design.CAP_ON: 0.9}))
-    cold = found.summary["cold"]
-    assert cold["drift_sd_low"] <= 1.5 <= cold["drift_sd_high"]
-    assert set(cold["ways"]) == {"none", "topic", "cap", design.CAP_ON}
-    topic = cold["ways"]["topic"]
-    assert topic["undone_low"] <= 0.8 <= topic["undone_high"]
-    assert topic["beyond_low"] <= 0.7 <= topic["beyond_high"]
-    assert topic["left_sd_low"] <= 0.3 <= topic["left_sd_high"]
-    assert topic["n"] == 40
-    assert set(cold["domains"]) == {"coding", "denial"}
+    frame = planted(1.5, {"none": 0.1, "topic": 0.8, "cap": 0.1, scripts.CAP_ON: 0.9})
+    found = measures(frame, NOTHING)
+    alone = by_name(found, "")
+    assert {"drift", "slope", "undone.none", "undone.topic"} <= alone.keys()
+    assert alone["drift"].low <= 1.5 <= alone["drift"].high
+    assert alone["drift"].grade == "A"
+    undone, beyond, left = (by_name(found, part)["cold/all/topic"] for part in ("undone", "beyond", "left"))
+    assert undone.low <= 0.8 <= undone.high
+    assert undone.estimate == alone["undone.topic"].estimate
+    assert beyond.low <= 0.7 <= beyond.high
+    assert left.low <= 0.3 <= left.high
+    assert undone.n == 40
+    assert {name.split("/")[1] for name in by_name(found, "drift")} == {ALL, "coding", "denial"}
     # Under the cap the hot projection is what the cap makes it: it is not read, and says why.
-    hot = found.summary["hot"]["ways"]
-    assert (hot[design.CAP_ON]["undone"], hot[design.CAP_ON]["missing"]) == (None, "edited")
-    assert hot["cap"]["undone"] is not None
-    assert found.summary["reading"] == "cold"
-    turn = found.curve.filter((pl.col("domain") == ALL) & (pl.col("user") == ALL) & (pl.col("reading") == "cold"))
-    assert turn.sort("turn")["axis_sd"].to_list()[-1] == pytest.approx(-1.5, abs=0.3)
+    edited = by_name(found, "undone")[f"hot/all/{scripts.CAP_ON}"]
+    assert (edited.grade, edited.estimate, edited.reason) == ("void", None, "It was edited while it was read.")
+    assert by_name(found, "undone")["hot/all/cap"].estimate is not None
+    curve = by_name(found, "curve")
+    assert curve["cold/all/all/4"].estimate == pytest.approx(-1.5, abs=0.3)
 
 
-def test_without_a_drift_the_share_is_void_and_says_so():
+def test_without_a_drift_the_share_is_void_and_says_so(subject, tmp_path):
     frame = planted(0.0, {"none": 0.0, "topic": 0.9}, seed=4)
-    ways = findings(frame).summary["cold"]["ways"]
-    assert [(one["undone"], one["beyond"], one["missing"]) for one in ways.values()] == [(None, None, "no_drift")] * 2
-    assert ways["topic"]["left_sd"] is not None
-    said = summary_of(frame)["sentences"]
-    assert "no drift" in said["headline"]
-    assert "is void" in said["ways"]
+    found = measures(frame, NOTHING)
+    for part, names in (("undone", ("none", "topic")), ("beyond", ("topic",))):
+        for name in names:
+            one = by_name(found, part)[f"cold/all/{name}"]
+            assert (one.grade, one.estimate) == ("void", None)
+            assert "no drift to undo" in one.reason
+    assert by_name(found, "left")["cold/all/topic"].estimate is not None
+    result = ran(frame, subject, tmp_path)
+    assert "no drift" in result.summary["headline"]
+    assert "is void" in findings(result)["Ways back"]
 
 
 @pytest.mark.parametrize(("drift", "words"), [(1.5, "farther from"), (-1.5, "nearer to")])
-def test_the_headline_says_which_way(drift, words):
-    summary = summary_of(planted(drift, {"none": 0.1, "topic": 0.8, "reminder": 0.1}))
-    assert words in summary["sentences"]["headline"]
-    assert "change of topic by 0." in summary["sentences"]["ways"]
-    assert "plain reminder by" not in summary["sentences"]["ways"]  # no surer than going on
-    spoken = drift_spoken(summary)
-    assert len(spoken.splitlines()) <= 25
-    assert "change of topic: undone 0." in spoken
-    assert "−1.5" not in summary["sentences"]["headline"]  # which way is said in words
+def test_the_headline_says_which_way(drift, words, subject, tmp_path):
+    result = ran(planted(drift, {"none": 0.1, "topic": 0.8, "reminder": 0.1}), subject, tmp_path)
+    assert words in result.summary["headline"]
+    assert "−1.5" not in result.summary["headline"]  # which way is said in words
+    said = findings(result)["Ways back"]
+    assert "change of topic by 0." in said
+    assert "plain reminder by" not in said  # no surer than going on
+    assert len(str(result).splitlines()) <= 25
+    assert "change of topic: undone 0." in str(result)
+    assert "After 4 turns" in result.summary["headline"]  # as many as the replies have
 
 
 def test_a_moment_with_too_few_readings_has_no_place():
     frame = planted(1.0, {"none": 0.0}, n=3)
     gone = (pl.col("conversation") == "c0") & (pl.col("moment") == "after") & (pl.col("place") < 4)
     blank = frame.with_columns(pl.when(gone).then(None).otherwise(pl.col("axis_sd_cold")).alias("axis_sd_cold"))
-    assert findings(blank).summary["cold"]["ways"]["none"]["n"] == 2
-    one = findings(frame.filter(pl.col("conversation") == "c0")).summary["cold"]
-    assert (one["drift_sd_low"], one["ways"]["none"]["missing"]) == (None, "few")
+    assert by_name(measures(blank, NOTHING), "left")["cold/all/none"].n == 2
+    one = measures(frame.filter(pl.col("conversation") == "c0"), NOTHING)
+    assert (by_name(one, "")["drift"].low, by_name(one, "")["drift"].estimate is None) == (None, False)
+    assert by_name(one, "undone")["cold/all/none"].reason == "Too few conversations could be read."
 
 
 def test_a_model_that_goes_on_with_its_last_words_is_told_from_a_character():
@@ -268,20 +315,24 @@ def test_a_model_that_goes_on_with_its_last_words_is_told_from_a_character():
     }
 
 
-def test_a_drift_of_stuck_replies_is_void_and_a_way_back_that_stays_stuck_has_no_share():
-    sticks = pl.when((pl.col("moment") == "after") & (pl.col("place") < 4)).then(pl.lit("the same words again"))
-    frame = planted(1.5, {"none": 0.1, "topic": 0.8}).with_columns(sticks.otherwise(pl.col("reply")).alias("reply"))
-    summary = summary_of(frame)
-    assert (summary["grade"], summary["own_words"]["before"]) == ("void", 1)
-    assert summary["own_words"]["after"] == pytest.approx(1 / 3)
-    assert summary["cold"]["drift_sd"] is None
-    assert {way["missing"] for way in summary["cold"]["ways"].values()} == {"stuck"}
-    assert "33% of 240 replies have words of their own" in summary["sentences"]["headline"].replace("\xa0", "")
-    assert drift_table(findings(frame))["missing"].to_list() == ["stuck"] * 6
-    sticks = pl.when((pl.col("arm") == "topic") & (pl.col("place") < 4)).then(pl.lit("the same words again"))
-    one = planted(1.5, {"none": 0.1, "topic": 0.8}).with_columns(sticks.otherwise(pl.col("reply")).alias("reply"))
-    ways = findings(one).summary["cold"]["ways"]
-    assert (ways["topic"]["undone"], ways["topic"]["missing"], ways["none"]["missing"]) == (None, "stuck", None)
+def stuck(frame: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
+    same = pl.when(at & (pl.col("place") < 4)).then(pl.lit("the same words again"))
+    return frame.with_columns(same.otherwise(pl.col("reply")).alias("reply"))
+
+
+def test_a_drift_of_stuck_replies_is_void_and_a_way_back_that_stays_stuck_has_no_share(subject, tmp_path):
+    frame = stuck(planted(1.5, {"none": 0.1, "topic": 0.8}), pl.col("moment") == "after")
+    found = measures(frame, NOTHING)
+    assert (by_name(found, "")["drift"].grade, by_name(found, "")["drift"].estimate) == ("void", None)
+    assert {one.grade for part in ("drift", "undone", "left") for one in by_name(found, part).values()} == {"void"}
+    assert all("words of their own" in one.reason for one in by_name(found, "drift").values())
+    result = ran(frame, subject, tmp_path)
+    assert "33% of 240 replies have words of their own" in result.summary["headline"].replace("\xa0", "")
+    assert "before 100\xa0%, after the conversation 33\xa0%" in findings(result)["Ways back"]
+    one = measures(stuck(planted(1.5, {"none": 0.1, "topic": 0.8}), pl.col("arm") == "topic"), NOTHING)
+    assert by_name(one, "undone")["cold/all/topic"].grade == "void"
+    assert "words of their own" in by_name(one, "undone")["cold/all/topic"].reason
+    assert by_name(one, "undone")["cold/all/none"].estimate is not None
 
 
 def test_the_message_tells_the_level_and_not_the_change_where_it_is_so():
@@ -312,20 +363,52 @@ def talker(messages: list[Any], *_: Any) -> ModelOutput:
     return output
 
 
-def test_the_task_leaves_a_log_that_a_reader_reads(subject, tmp_path, capsys):
-    task = design.drift(domains="coding", conversations=1, turns=2, return_turns=1)
-    log = asked.run(task, get_model("mockllm/model", custom_outputs=talker, memoize=False), tmp_path)
-    assert len(log.samples or []) == 2
+def hosted(texts: Any = talker) -> Any:
+    return get_model("mockllm/model", custom_outputs=texts, memoize=False)
+
+
+FEW = Conversations(domains="coding", conversations=1, turns=2, return_turns=1)
+
+
+def test_the_task_leaves_a_log_that_a_reader_reads(subject, tmp_path):
+    log = asked.run(talk_task(STUDY, FEW), hosted(), tmp_path)
     assert log.results.scores[0].metrics["mean"].value == 1
     result = measure_drift(log.location, tmp_path / "run", reader=subject, axis=axis_of(subject))
-    assert result.summary["model"] == "mockllm/model"
-    assert "hot" not in result.summary
-    assert set(result.summary["cold"]["ways"]) == {"none", "topic", "reminder", "restated", "summary"}
+    assert result.summary["model"] == "mockllm-model"
+    assert set(result.ways["reading"]) == {"cold"}
+    assert set(result.ways["arm"]) == {"none", "topic", "reminder", "restated", "summary"}
+    assert result.replies["conversation"].n_unique() == 2
     assert result.replies["axis_sd_hot"].null_count() == result.replies.height
     assert result.replies["axis_sd_cold"].null_count() == 0
-    assert "mockllm" in (result.path / "drift.html").read_text(encoding="utf-8")
-    with pytest.raises(LibraryError, match="which this model does not show"):
-        design.drift(arms="cap")
+    page = (result.path / "report.html").read_text(encoding="utf-8")
+    assert "mockllm" in page
+    assert f"greenroom drift {Path(log.location).name} --seed 0" in page
+
+
+def test_a_hosted_model_is_asked_and_read_as_its_log_is(subject, tmp_path):
+    """What was asked now and what a log holds give the same measures."""
+    given = {"reader": subject, "axis": axis_of(subject)}
+    job = Job("eval", ("drift",), sizes={"drift": FEW}, given=given)
+    now = measure(job, hosted(), tmp_path / "now")
+    (log,) = (now.path / "drift" / "logs").glob("*.eval")
+    then = measure_drift(log, tmp_path / "then", **given)
+    table = "measures.parquet"
+    one, other = (pl.read_parquet(path / "tables" / table) for path in (now.path, then.path))
+    assert one.equals(other, null_equal=True)
+
+
+def test_a_conversation_that_failed_is_left_out_and_told(subject, tmp_path):
+    def texts(messages: list[Any], *more: Any) -> ModelOutput:
+        if any("JavaScript" in message.text for message in messages):
+            raise RuntimeError("the line is down")
+        return talker(messages, *more)
+
+    size = Conversations(domains="coding", conversations=2, users="scripted", turns=2, return_turns=1)
+    job = Job("eval", ("drift",), sizes={"drift": size}, given={"reader": subject, "axis": axis_of(subject)})
+    result = measure(job, hosted(texts), tmp_path / "run")
+    assert "1 conversations could not be held and are left out." in result.summary["warnings"]
+    assert result.table("replies")["conversation"].n_unique() == 1
+    assert "is void" in result.summary["headline"]  # it says the same whatever it is asked
 
 
 def test_the_task_is_registered_with_inspect():
@@ -338,12 +421,12 @@ def test_the_task_is_registered_with_inspect():
 
 def test_caches_change_no_reply(subject, monkeypatch):
     """Conversations in step, with and without what was kept of them."""
-    cases = [design.Case("coding", 0, "simulated"), design.Case("roleplay", 1, "scripted")]
+    cases = [scripts.Case("coding", 0, "simulated"), scripts.Case("roleplay", 1, "scripted")]
     how: dict[str, Any] = {"seeds": by_step(5), "layer": 2, "edits": [axis_of(subject).cap("default:p25")]}
 
     def texts() -> list[tuple[int, str, str]]:
-        scripts = [design.script(case, 2, 1, ("none", "topic", "cap"), "Be plain.") for case in cases]
-        said = hold_talks(subject, scripts, design.lengths_of(6), **how)
+        held = [scripts.script(case, 2, 1, ("none", "topic", "cap"), "Be plain.") for case in cases]
+        said = hold_talks(subject, held, chat_lengths(6), **how)
         return [(one.talk, one.ask.name, one.own.text) for one in said]
 
     kept = texts()
@@ -357,81 +440,67 @@ def test_caches_change_no_reply(subject, monkeypatch):
 
 
 def test_a_run_leaves_tables_a_summary_and_a_page(finished):
-    summary, probes = finished.summary, len(design.stimuli().probes)
-    assert summary["conversations"] == 8
+    summary, probes = finished.summary, len(scripts.stimuli().probes)
+    assert finished.replies["conversation"].n_unique() == 8
     back = finished.replies.filter(pl.col("moment") == "back")
     assert back.group_by("conversation", "arm").len()["len"].unique().to_list() == [probes]
-    assert set(back["arm"]) == {*design.ARMS, design.CAP_ON}
+    assert set(back["arm"]) == {*ARMS, scripts.CAP_ON}
     # Read in the context that made it, except under the cap; re-read cold everywhere.
-    under = (pl.col("arm") == design.CAP_ON) | ((pl.col("moment") == "return") & (pl.col("arm") == "cap"))
+    under = (pl.col("arm") == scripts.CAP_ON) | ((pl.col("moment") == "return") & (pl.col("arm") == "cap"))
     kept = finished.replies.filter(pl.col("reply") != "")
     assert kept.filter(under)["axis_sd_hot"].null_count() == kept.filter(under).height
     assert kept.filter(~under)["axis_sd_hot"].null_count() == 0
-    assert {"replies", "curve", "ways", "drift", "predicted"} <= {
-        path.stem for path in (finished.path / "tables").iterdir()
-    }
-    page = (finished.path / "drift.html").read_text(encoding="utf-8")
-    assert summary["sentences"]["headline"] in page
-    assert (
-        "greenroom drift tiny-llama --conversations 2 --turns 2 --return-turns 1 --tokens 6 --domains coding,roleplay"
-        in page
+    assert {"replies", "predicted"} <= {path.stem for path in (finished.path / "drift" / "tables").iterdir()}
+    assert finished.ways.height == 2 * 3 * 7
+    assert {"undone", "undone_low", "beyond", "left", "left_high", "n", "missing"} <= set(finished.ways.columns)
+    page = (finished.path / "report.html").read_text(encoding="utf-8")
+    assert summary["headline"] in page
+    command = (
+        "greenroom drift tiny-llama --domains coding,roleplay --conversations 2 --turns 2 --return-turns 1 --tokens 6"
     )
+    assert command in page
     assert 'src="http' not in page
     assert len(str(finished).splitlines()) <= 25
     json.dumps(summary, allow_nan=False)
 
 
+def test_every_interval_of_the_page_is_a_measure(finished):
+    found = RunResults.of(finished.path).measures
+    assert set(found["part"]) == {"", "drift", "slope", "place", "undone", "beyond", "left", "curve", "r2"}
+    assert found.filter("primary")["name"].to_list() == ["drift"]
+
+
 def test_the_page_can_be_written_again_from_the_folder(finished):
-    before = (finished.path / "drift.html").read_bytes()
-    (finished.path / "drift.html").unlink()
+    before = (finished.path / "report.html").read_bytes()
+    (finished.path / "report.html").unlink()
     assert main(["report", str(finished.path)]) == 0
-    assert (finished.path / "drift.html").read_bytes() == before
+    assert (finished.path / "report.html").read_bytes() == before
 
 
 def test_fresh_conversations_of_two_waves_are_not_the_same_replies(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "WAVE", 2)
+    monkeypatch.setattr(design, "WAVE", 2)
     found = measure_drift(subject, tmp_path / "run", axis=axis_of(subject), **SMALL).replies
     fresh = found.filter((pl.col("moment") == "fresh") & (pl.col("place") == 0))["reply"]
     assert fresh.len() == 8
     assert fresh.n_unique() > 4
 
 
-def test_interrupted_it_goes_on_and_gives_the_same_tables(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "WAVE", 3)
-    whole = measure_drift(subject, tmp_path / "whole", axis=axis_of(subject), **SMALL)
-    play, calls = job.hold_talks, []
-
-    def once(*arguments: Any, **named: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return play(*arguments, **named)
-
-    monkeypatch.setattr(job, "hold_talks", once)
-    with pytest.raises(KeyboardInterrupt):
-        measure_drift(subject, tmp_path / "broken", axis=axis_of(subject), **SMALL)
-    again = measure_drift(subject, tmp_path / "broken", axis=axis_of(subject), **SMALL)
-    assert len(calls) == 4  # the finished wave was not played twice
-    assert differences(tmp_path / "whole", tmp_path / "broken") == []
-    assert again.summary["cold"] == whole.summary["cold"]
-
-
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from greenroom.studies.drift import stages as job
+from greenroom.studies.drift import design, measure_drift, stages
 from test_drift import SMALL, axis_of, tiny
-job.WAVE = 3
-play, calls = job.hold_talks, []
+design.WAVE = 3
+hold, calls = stages.hold_and_read, []
 def once(*arguments, **named):
     calls.append(1)
     if len(calls) == 2 and {stop}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return play(*arguments, **named)
-job.hold_talks = once
+    return hold(*arguments, **named)
+stages.hold_and_read = once
 subject = tiny("llama")
-job.measure_drift(subject, Path({out!r}), axis=axis_of(subject), **SMALL)
+measure_drift(subject, Path({out!r}), axis=axis_of(subject), **SMALL)
 print(len(calls))
 """
 
@@ -443,49 +512,46 @@ def test_killed_it_goes_on_after_the_last_finished_wave(subject, tmp_path, monke
 
     assert run(True).returncode == -signal.SIGKILL
     again = run(False)
-    assert (again.returncode, again.stdout) == (0, "2\n"), again.stderr
-    monkeypatch.setattr(job, "WAVE", 3)
-    measure_drift(subject, tmp_path / "whole", axis=axis_of(subject), **SMALL)
-    assert differences(tmp_path / "whole", tmp_path / "killed") == []
+    assert (again.returncode, again.stdout) == (0, "2\n"), again.stderr  # the finished wave was not held twice
+    monkeypatch.setattr(design, "WAVE", 3)
+    whole = measure_drift(subject, tmp_path / "whole", axis=axis_of(subject), **SMALL)
+    assert differences(whole.path, tmp_path / "killed") == []
 
 
-def test_the_verb_passes_on_what_was_asked_and_prints_json(finished, monkeypatch, capsys):
-    heard: dict[str, Any] = {}
+def test_the_persona_of_a_run_stands_before_the_system_prompt_and_another_model_may_play_the_user(subject, tmp_path):
+    heard: list[Any] = []
 
-    def measure(**arguments: Any) -> Any:
-        heard.update(arguments)
-        return finished
+    other = tiny("llama")
+    say = other.generate
 
-    monkeypatch.setattr(job, "measure_drift", measure)
-    assert main(["drift", "m", "--domains", "coding", "--turns", "3", "--floor", "-1.5", "--system", "", "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["path"] == str(finished.path)
-    assert printed["cold"]["ways"].keys() == finished.summary["cold"]["ways"].keys()
-    assert (heard["model"], heard["domains"], heard["turns"], heard["floor"], heard["system"]) == (
-        "m",
-        "coding",
-        3,
-        -1.5,
-        "",
+    def generate(conversations: Any, **how: Any) -> Any:
+        heard.extend(conversations)
+        return say(conversations, **how)
+
+    other.generate = generate
+    size = Conversations(
+        domains="coding", conversations=1, users="simulated", turns=2, return_turns=1, arms=(), tokens=6
     )
-    defaults = {name: one.default for name, one in inspect.signature(measure_drift).parameters.items()}
-    unasked = {
-        name: value for name, value in heard.items() if name in ("conversations", "return_turns", "tokens", "reader")
-    }
-    assert unasked == {name: defaults[name] for name in unasked}
-    assert heard["users"].split(",") == list(defaults["users"])
+    given = {"axis": axis_of(subject), "player": other}
+    job = Job("eval", ("drift",), sizes={"drift": size}, system="You are Otto.", given=given)
+    measure(job, subject, tmp_path / "run")
+    assert [talk[0]["role"] for talk in heard] == ["system"]
+    assert "You are Otto" not in heard[0][0]["content"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--turns", "many"], "'many' is no whole number"),
+        (["--turns", "many"], "--turns 'many'"),
         (["--domains", "cooking"], "domains names 'cooking'"),
+        (["--tokens", "2"], "--tokens '2': input should be greater than or equal to 4"),
         (["no-such.eval"], "there is no file no-such.eval"),
+        (["no-such.eval", "--turns", "3"], "--turns is not read with a log"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, words, capsys, tmp_path, monkeypatch):
+def test_a_mistake_is_one_line(arguments, words, subject, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("greenroom.subject.loading.load", lambda *_, **__: subject)
     assert main(["drift", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1

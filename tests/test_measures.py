@@ -342,7 +342,7 @@ def test_rows_of_measures_have_the_same_columns_and_types_whatever_is_known() ->
     )  # fmt: skip
     assert list(told.row()) == list(MEASURE_SCHEMA)
     assert list(told.row().values()) == [
-        "cost", True, "contrast", "confirm", "nats", 0.3, 0.1, 0.5, 20, 0.12, 0.01, None, "A", "effect", 0.9, told.reason,
+        "", "cost", True, "contrast", "confirm", "nats", 0.3, 0.1, 0.5, 20, 0.12, 0.01, None, "A", "effect", 0.9, told.reason,
     ]  # fmt: skip
     shown = void.row()
     assert [shown[name] for name in ("estimate", "low", "high", "p", "n", "delta")] == [

@@ -129,7 +129,7 @@ def test_a_run_is_not_continued_with_other_transcripts(tmp_path: Path):
     folder = tmp_path / "run"
     (tmp_path / "a.jsonl").write_text("\n".join(line(index) for index in range(5)))
     read(tmp_path / "a.jsonl", reader=reader, out=folder)
-    for name in ("summary.json", "results/read.json"):
+    for name in ("summary.json", "results.json"):
         (folder / name).unlink()
     manifest = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**manifest, "status": "interrupted", "stages": {}}))

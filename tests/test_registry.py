@@ -67,20 +67,27 @@ class _Gone(MetaPathFinder):
 def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Takes a study's folder and its name away: what was imported of it or knows the list is imported anew."""
     finders: list[_Gone] = []
+    prefixes = ["greenroom.cli", "greenroom.inspect_plugin"]
+    saved = dict(sys.modules)
+
+    def forget() -> None:
+        for module in list(sys.modules):
+            if module.startswith(tuple(prefixes)):
+                del sys.modules[module]
 
     def take(name: str) -> None:
-        package = f"greenroom.studies.{name}"
-        finders.append(_Gone(package))
+        finders.append(_Gone(f"greenroom.studies.{name}"))
+        prefixes.append(finders[-1].package)
         sys.meta_path.insert(0, finders[-1])
         monkeypatch.setattr(studies, "NAMES", tuple(one for one in studies.NAMES if one != name))
         monkeypatch.delattr(studies, name, raising=False)
-        for module in list(sys.modules):
-            if module.startswith((package, "greenroom.cli", "greenroom.inspect_plugin")):
-                monkeypatch.delitem(sys.modules, module)
+        forget()
 
     yield take
     for finder in finders:
         sys.meta_path.remove(finder)
+    forget()
+    sys.modules.update({name: module for name, module in saved.items() if name.startswith(tuple(prefixes))})
 
 
 @pytest.mark.parametrize("name", [name for name in studies.NAMES if name not in BUILT_ON])

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from importlib.readers import MultiplexedPath
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +32,53 @@ from greenroom.runs.run import StageResult, open_run
 from greenroom.runs.tables import write_table
 from greenroom.studies.persona_map import STUDY as PERSONA_MAP
 from greenroom.studies.persona_map import Cast
-from greenroom.studies.prompt_drift import STUDY as PROMPT_DRIFT
-from greenroom.studies.prompt_drift import Rounds
 from greenroom.studies.study import Cost, Stage
 from greenroom.subject import tiny
 
-HERE = Path(studies.__file__).parent
-PORTED = tuple(
-    name
-    for name in studies.NAMES
-    if (HERE / name / "words.yaml").exists() and (HERE / name / "__init__.py").stat().st_size
+# A study of its own, so that any of the house's can be taken away.
+TOY = """
+from pydantic import Field
+from greenroom.asking.types import Ask, Lengths, Size, Talk, Talks
+from greenroom.measures import Measure
+from greenroom.measures.validity import Check, Validity
+from greenroom.studies.study import Study
+
+class Turns(Size):
+    turns: int = Field(3, ge=1, description="Questions of a talk.")
+    tones: tuple[str, ...] = Field(("warm", "cold"), description="How it is asked.")
+
+def script(tone, turns):
+    talk = []
+    for turn in range(turns):
+        talk.append({"role": "user", "content": f"A {tone} word, please: number {turn}."})
+        (answer,) = yield [Ask(f"turn/{turn}", list(talk))]
+        talk.append({"role": "assistant", "content": answer.text or "No word."})
+    return talk
+
+def talks(size, seed):
+    return [Talk(tone, tone, lambda tone=tone: script(tone, size.turns), {"tone": tone}) for tone in size.tones]
+
+def conclude(found):
+    passed = Validity("A", (Check("readable", 1.0, "A", ""),))
+    return [Measure("answered", 1.0, 1.0, 1.0, found.answers.height, passed)]
+
+STUDY = Study(
+    name="toy",
+    parts=lambda size: (Talks("talks", talks, lambda size: Lengths({"turn": 4}, {"turn": 0.7})),),
+    conclude=conclude,
+    sizes={"standard": Turns(), "quick": Turns(turns=1)},
+    primary="answered",
 )
+"""
+WORDS = "{title: Toy, about: whether it answers at all, not_shown: What it means., primary: share answered}"
+
+
+class Both(MultiplexedPath):
+    """Two folders as one, of which more than a file's name may be asked (Python 3.11's own joins one name)."""
+
+    def joinpath(self, *parts: str) -> Any:
+        first, *rest = parts
+        return super().joinpath(first).joinpath(*rest)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +87,8 @@ def subject() -> Any:
 
 
 @pytest.fixture
-def loaded(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command line loads a tiny random model, whatever it is asked for; quick sizes are tiny too."""
+def loaded(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the models that are loaded, each a tiny random one; `toy` is a study, and quick sizes are tiny."""
     names: list[str] = []
 
     def load(name: str, **how: Any) -> Any:
@@ -56,12 +96,21 @@ def loaded(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
         return subject
 
     monkeypatch.setattr("greenroom.subject.loading.load", load)
-    monkeypatch.setattr(studies, "NAMES", PORTED)
+    more = tmp_path / "more"
+    (more / "toy").mkdir(parents=True)
+    (more / "toy" / "__init__.py").write_text(TOY)
+    (more / "toy" / "words.yaml").write_text(WORDS)
+    both = Both(Path(studies.__file__).parent, more)
+    monkeypatch.setattr(
+        "importlib.resources.files", lambda package: both if package == studies.__name__ else files(package)
+    )
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(more)])
+    monkeypatch.setattr(studies, "NAMES", (*studies.NAMES, "toy"))
     monkeypatch.setitem(PERSONA_MAP.sizes, "quick", Cast(every_role=12, questions=6, tokens=4, calibration_replies=8))
-    monkeypatch.setitem(PROMPT_DRIFT.sizes, "quick", Rounds(rules=2, rounds=1, reply_tokens=4, probe_tokens=4))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
-    return names
+    yield names
+    sys.modules.pop("greenroom.studies.toy", None)
 
 
 # --- eval ------------------------------------------------------------------------------------------------------------
@@ -72,26 +121,26 @@ def test_eval_without_a_name_lists_the_studies_and_loads_nothing(
 ) -> None:
     assert main(["eval", "--json"]) == 0
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert tuple(found) == PORTED
+    assert tuple(found) == studies.NAMES
     assert found["persona_map"]["needs"] == "activations"
     assert main(["eval"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(PORTED) + 1
+    assert len(lines) == len(studies.NAMES) + 1
     assert lines[1].startswith("persona_map\twhere the default character lies")
     assert lines[1].endswith("\ta local model")
     assert loaded == []
 
 
 def test_eval_leaves_one_run_with_one_report(loaded: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "prompt_drift", "persona_map", "--quick", "--model", "some/model", "--json"]) == 0
+    assert main(["eval", "toy", "persona_map", "--quick", "--model", "some/model", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert loaded == ["some/model"]
     run = Path(printed["path"])
     assert run == Path("runs/tiny-llama-eval-1")
-    assert printed["studies"] == ["persona_map", "prompt_drift"]
+    assert printed["studies"] == ["persona_map", "toy"]
     manifest = json.loads((run / "run.json").read_text())
     again = command_of(manifest).split()
-    assert again[:4] == ["greenroom", "eval", "persona_map", "prompt_drift"]
+    assert again[:4] == ["greenroom", "eval", "persona_map", "toy"]
     assert again[again.index("--model") + 1] == "tiny-llama"
     assert "--quick" in again
     page = (run / "report.html").read_text(encoding="utf-8")
@@ -100,7 +149,7 @@ def test_eval_leaves_one_run_with_one_report(loaded: list[str], capsys: pytest.C
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
     assert (run / "report.html").read_text(encoding="utf-8") == page
     # Asked again, it is not computed again.
-    assert main(["eval", "persona_map", "prompt_drift", "--quick", "--out", str(run)]) == 0
+    assert main(["eval", "persona_map", "toy", "--quick", "--out", str(run)]) == 0
     assert "Report: " in capsys.readouterr().out
 
 
@@ -112,7 +161,7 @@ def test_eval_puts_a_role_a_text_or_a_file_before_every_conversation(
     given: str, told: str, loaded: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "persona.txt").write_text("You are a knight.\n")
-    assert main(["eval", "prompt_drift", "--quick", "--system", given, "--out", "run", "--json"]) == 0
+    assert main(["eval", "toy", "--quick", "--system", given, "--out", "run", "--json"]) == 0
     assert told in json.loads((tmp_path / "run" / "run.json").read_text())["config"]["system"]
 
 
@@ -126,11 +175,11 @@ def test_a_hosted_model_is_asked_by_inspects_name(
 
     hosted = get_model("mockllm/model", custom_outputs=reply, memoize=False)
     monkeypatch.setattr("greenroom.asking.inspect.get_model", lambda name: hosted)
-    assert main(["eval", "prompt_drift", "--quick", "--model", "mockllm/model", "--out", "run"]) == 0
+    assert main(["eval", "toy", "--quick", "--model", "mockllm/model", "--out", "run"]) == 0
     assert loaded == []
     assert main(["eval", "persona_map", "--model", "mockllm/model"]) == 2
     assert "persona_map reads activations, which mockllm/model does not show" in capsys.readouterr().err
-    assert main(["eval", "prompt_drift", "--model", "mockllm/model", "--adapter", "x"]) == 2
+    assert main(["eval", "toy", "--model", "mockllm/model", "--adapter", "x"]) == 2
     assert "--adapter is for a local model, and mockllm/model is hosted" in capsys.readouterr().err
 
 
@@ -161,8 +210,8 @@ def test_a_studys_verb_has_the_fields_of_its_size(loaded: list[str], capsys: pyt
 @pytest.fixture
 def two_ways(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A verb with two studies behind it: `map`, and `map --talking`."""
-    words = {"name": "map", "option": "talking", "help": "Talk instead.", "letters": {"rounds": "r"}}
-    own = [study_verbs.Way("persona_map", study_verbs.ways()["map"][0].words), study_verbs.Way("prompt_drift", words)]
+    words = {"name": "map", "option": "talking", "help": "Talk instead.", "letters": {"turns": "t"}}
+    own = [study_verbs.Way("persona_map", study_verbs.ways()["map"][0].words), study_verbs.Way("toy", words)]
     monkeypatch.setattr(study_verbs, "ways", lambda: {"map": own})
 
 
@@ -170,18 +219,18 @@ def test_a_verb_may_have_two_ways(two_ways: None, capsys: pytest.CaptureFixture[
     assert main(["map", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--talking Talk instead." in text
-    assert "-r, --rounds" in text
-    assert main(["map", "--talking", "--quick", "-r", "1", "--probes", "own,partner", "--out", "run"]) == 0
+    assert "-t, --turns" in text
+    assert main(["map", "--talking", "--quick", "-t", "2", "--tones", "warm,rude", "--out", "run"]) == 0
     config = json.loads(Path("run/run.json").read_text())["config"]
-    assert config["studies"] == ["prompt_drift"]
-    assert config["sizes"]["prompt_drift"]["probes"] == ["own", "partner"]
+    assert config["studies"] == ["toy"]
+    assert config["sizes"]["toy"] == {"turns": 2, "tones": ["warm", "rude"]}
     assert config["asked"]["verb"] == ["map", "--talking"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--rounds", "1"], "--rounds belongs to --talking; add it"),
+        (["--turns", "1"], "--turns belongs to --talking; add it"),
         (["--talking", "--every-role", "2"], "--every-role does not go with --talking"),
     ],
 )
@@ -253,13 +302,13 @@ def test_talks_and_stages_say_what_they_cost_or_are_unknown() -> None:
 
 
 def test_a_plan_is_printed_and_nothing_is_run(loaded: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "persona_map", "prompt_drift", "--quick", "--plan", "--json"]) == 0
+    assert main(["eval", "persona_map", "toy", "--quick", "--plan", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     by = {row["study"]: row for row in told["studies"]}
-    assert by["prompt_drift"]["calls"] > 0
-    assert by["prompt_drift"]["minutes"] >= 0
+    assert by["toy"]["calls"] > 0
+    assert by["toy"]["minutes"] >= 0
     assert told["total"]["unknown"] == by["persona_map"]["unknown"]
-    assert main(["eval", "persona_map", "prompt_drift", "--quick", "--plan"]) == 0
+    assert main(["eval", "persona_map", "toy", "--quick", "--plan"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("study\tcalls\tprompt tokens\treply tokens\tminutes\n")
     assert "unknown" not in text
@@ -272,7 +321,7 @@ def test_what_a_study_does_not_say_is_unknown_and_never_nothing(
 ) -> None:
     silent = replace(PERSONA_MAP, parts=lambda size: (Stage("map", "Persona map", lambda work: StageResult()),))
     monkeypatch.setattr("greenroom.studies.persona_map.STUDY", silent)
-    assert main(["eval", "persona_map", "prompt_drift", "--quick", "--plan"]) == 0
+    assert main(["eval", "persona_map", "toy", "--quick", "--plan"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "persona_map" + 4 * "\tunknown"
     assert lines[3].startswith("in all\t")
@@ -281,7 +330,7 @@ def test_what_a_study_does_not_say_is_unknown_and_never_nothing(
 
 
 def test_a_plan_of_a_hosted_model_gives_no_minutes(loaded: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "prompt_drift", "--quick", "--plan", "--model", "mockllm/model"]) == 0
+    assert main(["eval", "toy", "--quick", "--plan", "--model", "mockllm/model"]) == 0
     text = capsys.readouterr().out
     assert text.splitlines()[1].endswith("\t–")
     assert "how long it takes depends on the provider: " in text

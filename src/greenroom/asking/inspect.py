@@ -17,6 +17,7 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
+from rich.text import Text
 
 from greenroom.asking.answers import answered
 from greenroom.asking.calls import Once, error_line, together, under
@@ -38,13 +39,20 @@ def hosted_model(name: str) -> Model | None:
     A Hub id whose owner is called as a provider of Inspect (google/gemma-3-1b-it) is meant with `greenroom/` before it.
     ModelError in one line where the provider lacks its package or its key.
     """
-    provider, slash, _ = name.partition("/")
-    if not slash or name.startswith(PROVIDER) or Path(name).exists() or registry_lookup("modelapi", provider) is None:
+    if not is_hosted(name):
         return None
     try:
         return get_model(name)
     except Exception as error:
-        raise ModelError(f"{name} cannot be asked: {error_line(error)}") from error
+        told = Text.from_markup(error_line(error)).plain  # Inspect writes its errors for Rich
+        raise ModelError(f"{name} cannot be asked: {told}") from error
+
+
+def is_hosted(name: str) -> bool:
+    """Whether Inspect knows the provider that a name begins with, and the name is no folder here."""
+    provider, slash, _ = name.partition("/")
+    local = not slash or name.startswith(PROVIDER) or Path(name).exists()
+    return not local and registry_lookup("modelapi", provider) is not None
 
 
 def ask_questions(

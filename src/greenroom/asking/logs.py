@@ -41,7 +41,7 @@ def logged(path: Path, task: str) -> Logged:
 
 def is_log(given: Any) -> bool:
     """Whether the word names an Inspect log and not a model."""
-    return str(given).endswith(".eval")
+    return str(given).endswith((".eval", ".json"))
 
 
 def samples_of(path: Path, task: str) -> tuple[EvalLog, list[EvalSample]]:

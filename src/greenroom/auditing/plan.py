@@ -46,13 +46,14 @@ class Speed:
 
 def plan(
     names: Sequence[str],
-    model: Subject | Model,
+    model: Subject | Model | str,
     *,
     quick: bool = False,
     sizes: Mapping[str, Size] | None = None,
     seed: int = 0,
 ) -> list[Planned]:
-    """What the named studies, and those that they build on, would ask of this model. Asks nothing.
+    """What the named studies, and those that they build on, would ask of this model (a hosted one may be its name alone).
+    Asks nothing.
 
     Tokens are counted as a fourth of the letters. Beginnings that prompts share are counted each time, although a local
     model reads them once; of a hosted model that shows no log-probabilities a question is asked several times, and the
@@ -98,10 +99,7 @@ def _cost(part: Part, size: Any, seed: int, local: bool) -> Cost | None:
     if isinstance(part, Stage):
         return None if part.cost is None else part.cost(size)
     if isinstance(part, Talks):
-        from greenroom.asking.talk import planned
-
-        made = planned(part.talks(size, seed), part.lengths(size))
-        return Cost(made.calls, _tokens(made.characters), made.tokens)
+        return Cost.of_talks(part.talks(size, seed), part.lengths(size))
     return _of_questions(part, part.all_cases(size, seed), local)
 
 

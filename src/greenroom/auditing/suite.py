@@ -35,18 +35,32 @@ def suite(
     Subject or an Inspect model. sizes: how much a study asks, where it is not its standard (or quick) size. system: a
     system message, such as a persona. GreenroomError in one line.
     """
-    from greenroom.studies import study_named, with_those_before
     from greenroom.studies.running import measure
+
+    made = job(names, quick=quick, sizes=sizes, system=system, asked=asked)
+    return measure(made, model, out, seed=seed, progress=progress)
+
+
+def job(
+    names: Sequence[str],
+    *,
+    quick: bool = False,
+    sizes: Mapping[str, Size] | None = None,
+    system: str | None = None,
+    asked: Mapping[str, Any] | None = None,
+) -> Job:
+    """What such a run does; GreenroomError for a name that is no study, and for one that can have no system message."""
+    from greenroom.studies import study_named, with_those_before
 
     wanted = with_those_before(tuple(names))
     size = "quick" if quick else "standard"
     for name in names if system else ():
         one = study_named(name)
-        parts = one.parts((sizes or {}).get(name) or one.sizes[size])
+        own = (sizes or {}).get(name) or one.sizes[size]
+        parts = [*one.parts(own), *(one.hosted(own) if one.hosted else ())]
         if all(isinstance(part, Stage) for part in parts):
             raise GreenroomError(f"{name} brings its own system messages; leave it out, or do without --system")
-    job = Job("eval", wanted, size, sizes or {}, system, asked or {})
-    return measure(job, model, out, seed=seed, progress=progress)
+    return Job("eval", wanted, size, sizes or {}, system, asked or {})
 
 
 def study_table() -> str:

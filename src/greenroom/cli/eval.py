@@ -40,10 +40,10 @@ def eval(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and run nothing.")] = False,
 ) -> None:
-    """Run any studies on a local or hosted model; without NAME, list them.
+    """Run any studies on a local or hosted model; alone, list them.
 
-    One folder, one report. Studies that the named ones build on are run too. --plan counts calls, tokens and minutes before anything is paid.
-    Interrupted, it goes on where it stopped when the same command is run again.
+    One folder, one report. Studies that the named ones build on are run too. --plan counts calls, tokens and minutes
+    before anything is paid. Interrupted, it goes on where it stopped when the same command is run again.
 
     \b
     Examples:
@@ -55,22 +55,20 @@ def eval(
     if not names:
         _list(run)
         return
-    from greenroom.auditing.suite import suite
-    from greenroom.studies import NAMES, with_those_before
+    from greenroom.auditing.suite import job
+    from greenroom.studies import NAMES
+    from greenroom.studies.running import measure
 
-    with_those_before(tuple(names))  # a name that is wrong is told before a model is loaded
-    told = None if system is None else system_message(system)
-    if plan:
-        _plan(names, model, run)
-        return
     asked = {
         "verb": ["eval", *(name for name in NAMES if name in names), "--model"],
         "system": system, **model.asked, "quick": run.quick,
     }  # fmt: skip
-    result = suite(
-        names, model.open(), run.out, quick=run.quick, system=told, seed=run.seed, asked=asked, progress=run.progress
-    )
-    run.show(result)
+    told = None if system is None else system_message(system)
+    made = job(names, quick=run.quick, system=told, asked=asked)  # what is wrong is told before a model is loaded
+    if plan:
+        _plan(names, model, run)
+    else:
+        run.show(measure(made, model.open(), run.out, seed=run.seed, progress=run.progress))
 
 
 def system_message(given: str) -> str:
@@ -99,12 +97,14 @@ def _list(run: options.Run) -> None:
 
 
 def _plan(names: Sequence[str], model: options.Model, run: options.Run) -> None:
+    from greenroom.asking.inspect import is_hosted
     from greenroom.auditing.plan import CALLS_A_SECOND, Planned, speed, total
     from greenroom.auditing.plan import plan as planned
     from greenroom.report.format import number
     from greenroom.studies.study import is_local
 
-    opened = model.open()
+    # A hosted model need not be within reach to be planned for.
+    opened: Any = model.name if is_hosted(model.name) else model.open()
     found = planned(names, opened, quick=run.quick, seed=run.seed)
     costs = [one.cost for one in found if one.cost is not None]
     fast = speed(opened) if is_local(opened) and costs else None  # type: ignore[arg-type]

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from greenroom.asking.types import Size
     from greenroom.studies.study import Study
 
-LOGS = (".eval", ".json")
-
 
 @dataclass(frozen=True)
 class Way:
@@ -48,17 +46,14 @@ def ways() -> dict[str, list[Way]]:
 
     found: dict[str, list[Way]] = {}
     for name in NAMES:
-        try:
-            words = about(name).get("verb")
-        except FileNotFoundError:  # until every study is ported
-            continue
-        if words:
+        if words := about(name).get("verb"):
             found.setdefault(words["name"], []).append(Way(name, words))
     return {verb: sorted(own, key=lambda way: way.option) for verb, own in found.items()}
 
 
 def verb(name: str) -> Callable[..., None]:
     """The function that typer makes the verb of. Imports its studies' doors."""
+    from greenroom.asking.logs import is_log
     from greenroom.studies import study_named
 
     studies = {way.option: study_named(way.study) for way in ways()[name]}
@@ -70,7 +65,7 @@ def verb(name: str) -> Callable[..., None]:
         study = studies[chosen[0]] if chosen else default
         reader = given.pop("reader", None)
         given = {name: value for name, value in given.items() if value is not None}
-        if reads is not None and model.name.endswith(LOGS):
+        if reads is not None and is_log(model.name):
             _refuse(given, "is not read with a log, which has its own settings")
             run.show(reads(model.name, run.out, reader=reader, seed=run.seed, progress=run.progress))
             return

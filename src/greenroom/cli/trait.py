@@ -60,9 +60,10 @@ def trait(
     plain: options.Plain = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Build a trait's direction, and test how well it tells the poles apart.
+    """Build the direction of a trait, and test it.
 
-    The vector is stored for these weights, and known by its name wherever a direction is asked for.
+    Shows how well it tells the trait's poles apart on questions that did not make it. The vector is stored for these
+    weights, and known by its name wherever a direction is asked for.
 
     \b
     Examples:

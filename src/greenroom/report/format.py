@@ -44,6 +44,12 @@ def between(row: Mapping[str, Any] | None, name: str = "estimate", digits: int =
     return f"{number(row[name], digits, **how)} ({bounds['low']} to {bounds['high']})"
 
 
+def in_points(row: Mapping[str, Any], *, signed: bool = False) -> dict[str, str]:
+    """A difference of two shares as `value`, `low` and `high`, in percentage points."""
+    value, low, high = (None if row[name] is None else 100 * row[name] for name in ("estimate", "low", "high"))
+    return {"value": number(value, 0, signed=signed), **interval(low, high, 0, signed=signed)}
+
+
 def said(text: str, /, **values: Any) -> str:
     """A sentence with its values filled in, a true minus sign before numbers."""
     return re.sub(r"(?<!\w)-(?=\d)", "−", text.format(**values)).replace(" %", f"{NO_BREAK}%")

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenroom.asking.types import Questions, Size, Talks
+from greenroom.asking.types import Lengths, Questions, Size, Talk, Talks
 from greenroom.conversation import Conversation
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
@@ -135,6 +135,14 @@ class Cost:
         letters = sum(len(message["content"]) for one in conversations for message in one)
         return cls(len(conversations), -(-letters // 4), len(conversations) * reply_tokens)
 
+    @classmethod
+    def of_talks(cls, talks: Sequence[Talk], lengths: Lengths) -> Cost:
+        """Of holding talks, whose replies are taken at their full length."""
+        from greenroom.asking.talk import planned
+
+        made = planned(talks, lengths)
+        return cls(made.calls, -(-made.characters // 4), made.tokens)
+
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.calls + other.calls, self.prompt_tokens + other.prompt_tokens, self.reply_tokens + other.reply_tokens
@@ -153,6 +161,11 @@ class Stage:
     compute: Callable[[Work], StageResult]
     needs: Needs = "activations"
     cost: Callable[[Any], Cost] | None = None
+
+
+def asks_nothing(size: Any) -> Cost:
+    """The cost of a stage that only reads what the model said."""
+    return Cost(0, 0, 0)
 
 
 Part = Questions | Talks | Stage
@@ -180,7 +193,7 @@ class Study:
     hosted: Callable[[Any], Sequence[Part]] | None = None
     shared: Callable[[Found], int | None] | None = None
 
-    def parts_for(self, model: Subject | Model | Logged, size: Size) -> Sequence[Part]:
+    def parts_for(self, model: Subject | Model | Logged | str, size: Size) -> Sequence[Part]:
         """The parts that this model can do; GreenroomError for a closed one where activations are needed."""
         parts = self.parts(size) if is_local(model) or self.hosted is None else self.hosted(size)
         if not is_local(model) and any(isinstance(part, Stage) and part.needs == "activations" for part in parts):

@@ -2,7 +2,7 @@
 
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Sinks
-from greenroom.subject.check import Finding, check_instrument
+from greenroom.subject.check import SelfTest, check_instrument
 from greenroom.subject.decoding import Capture, Reply
 from greenroom.subject.interventions import Intervention
 from greenroom.subject.loading import load, opened, ready
@@ -13,11 +13,11 @@ from greenroom.subject.tiny import tiny
 __all__ = [
     "Capture",
     "Captured",
-    "Finding",
     "Intervention",
     "PrefixCache",
     "Reply",
     "Scores",
+    "SelfTest",
     "Sinks",
     "Subject",
     "check_instrument",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SelfTest:
     """One line of the check: what was tried, whether it holds, and the figure behind it."""
 
     name: str
@@ -26,9 +26,9 @@ class Finding:
     detail: str
 
 
-def check_instrument(subject: Subject) -> list[Finding]:
-    """Five findings about reading and editing this subject. Works without a chat template."""
-    findings: list[Finding] = []
+def check_instrument(subject: Subject) -> list[SelfTest]:
+    """Five self-tests of activation capture and steering on this subject. Works without a chat template."""
+    tests: list[SelfTest] = []
     ids = subject.tokenizer("The actor waits in the green room.", add_special_tokens=False)["input_ids"] or [0, 1]
     tokens = torch.tensor([ids], device=subject.network.device)
     fired: list[tuple[int, ...]] = []
@@ -48,11 +48,11 @@ def check_instrument(subject: Subject) -> list[Finding]:
         for handle in handles:
             handle.remove()
     expected = (1, len(ids), subject.d_model)
-    findings.append(
-        Finding("a hook fires once a block", len(fired) == subject.layers, f"{len(fired)} of {subject.layers}")
+    tests.append(
+        SelfTest("a hook fires once a block", len(fired) == subject.layers, f"{len(fired)} of {subject.layers}")
     )
-    findings.append(
-        Finding("blocks have the residual shape", shapes == {expected}, f"{sorted(shapes)}, expected {expected}")
+    tests.append(
+        SelfTest("blocks have the residual shape", shapes == {expected}, f"{sorted(shapes)}, expected {expected}")
     )
 
     def logits(edits: Sequence[Intervention]) -> torch.Tensor:
@@ -69,16 +69,16 @@ def check_instrument(subject: Subject) -> list[Finding]:
     scale = float(stock.abs().max())
     exact = 1e-4 if stock.dtype == torch.float32 and subject.network.dtype == torch.float32 else 5e-2
     gap = float((logits(()) - stock).abs().max()) / scale
-    findings.append(Finding("our forward equals the model's", gap < exact, f"relative gap {gap:.1e}"))
+    tests.append(SelfTest("our forward equals the model's", gap < exact, f"relative gap {gap:.1e}"))
     # Not a constant vector: a layer norm that subtracts the mean would remove it.
     vector = torch.sin(torch.arange(subject.d_model, dtype=torch.float32))
     middle = subject.layers // 2
     zero = float((logits([Intervention("steer", middle, vector, 0.0, spare_sinks=False)]) - stock).abs().max()) / scale
-    findings.append(Finding("a zero edit leaves the logits equal", zero < exact, f"relative gap {zero:.1e}"))
+    tests.append(SelfTest("a zero edit leaves the logits equal", zero < exact, f"relative gap {zero:.1e}"))
     size = 10 * float(subject.sinks.norm_limit[middle]) if subject.sinks is not None else 1e3
     big = float((logits([Intervention("steer", middle, vector, size, spare_sinks=False)]) - stock).abs().max()) / scale
-    findings.append(
-        Finding("a large edit changes the logits", big > 100 * exact or big > 0.1, f"relative change {big:.1e}")
+    tests.append(
+        SelfTest("a large edit changes the logits", big > 100 * exact or big > 0.1, f"relative change {big:.1e}")
     )
     if subject.chat.has_template:
         probe: Conversation = [
@@ -88,5 +88,5 @@ def check_instrument(subject: Subject) -> list[Finding]:
         encoded = subject.chat.encode(probe, generate=False)
         start, end = encoded.spans[1]
         said = subject.chat.decode(encoded.tokens[start:end]).strip()
-        findings.append(Finding("spans decode back to the reply", said == probe[1]["content"], repr(said)))
-    return findings
+        tests.append(SelfTest("spans decode back to the reply", said == probe[1]["content"], repr(said)))
+    return tests

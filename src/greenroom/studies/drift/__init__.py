@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,8 +134,7 @@ def measure_drift(
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, seed=seed, progress=progress)
     named = player if isinstance(player, str) else None
-    size = sized(
-        Conversations, domains=domains, conversations=conversations, users=users, turns=turns, return_turns=return_turns,
+    size = Conversations.of(domains=domains, conversations=conversations, users=users, turns=turns, return_turns=return_turns,
         arms=arms, floor=floor, tokens=tokens, system=system, player=named,
     )  # fmt: skip
     given = {"axis": axis, "player": None if named else player}

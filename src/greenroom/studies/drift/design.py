@@ -11,7 +11,7 @@ from greenroom.asking.types import Talk, Talks
 from greenroom.errors import LibraryError
 from greenroom.studies.drift import ARMS, USERS, Conversations
 from greenroom.studies.drift.scripts import Case, script, stimuli
-from greenroom.studies.study import Stage, Work, later
+from greenroom.studies.study import Cost, Stage, Work, asks_nothing, later
 
 if TYPE_CHECKING:
     from greenroom.runs.run import StageResult
@@ -27,10 +27,15 @@ def parts(size: Conversations) -> tuple[Stage, ...]:
     waves = [found[start : start + WAVE] for start in range(0, len(found), WAVE)]
     return (
         *(
-            Stage(f"conversations_{number}", f"Conversations, {number} of {len(waves)}", _held(wave, number))
+            Stage(
+                f"conversations_{number}",
+                f"Conversations, {number} of {len(waves)}",
+                _held(wave, number),
+                cost=partial(_cost, wave),
+            )
             for number, wave in enumerate(waves, 1)
         ),
-        Stage("reading", "What the replies tell", later(STAGES, "read"), "reader"),
+        Stage("reading", "What the replies tell", later(STAGES, "read"), "reader", asks_nothing),
     )
 
 
@@ -42,8 +47,12 @@ def hosted(size: Conversations) -> tuple[Talks | Stage, ...]:
             "(inspect eval greenroom/drift --model-role user=… names another)"
         )
     talks(size)
-    reading = Stage("reading", "Reading the replies", later(STAGES, "read"), "reader")
+    reading = Stage("reading", "Reading the replies", later(STAGES, "read"), "reader", asks_nothing)
     return Talks(PART, talks, lambda own: chat_lengths(own.tokens)), reading
+
+
+def _cost(wave: Sequence[Talk], size: Conversations) -> Cost:
+    return Cost.of_talks(wave, chat_lengths(size.tokens))
 
 
 def _held(wave: Sequence[Talk], number: int) -> Callable[[Work], StageResult]:

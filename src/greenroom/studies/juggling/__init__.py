@@ -66,8 +66,6 @@ class Juggling(Items):
 
 
 class Dilemmas(Size):
-    """How many dilemmas are asked."""
-
     dilemmas: int | None = Field(default=None, description="How many dilemmas, chosen by seed [default: all].")
 
 
@@ -81,9 +79,8 @@ def cases(size: Dilemmas, seed: int) -> list[Case]:
     made = []
     for number in chosen(len(items().dilemmas), size.dilemmas, seed, "dilemmas"):
         one = items().dilemmas[number]
-        options = tuple(
-            Option(name, (side.act,)) for name, side in zip((FIRST, SECOND), one.sides.values(), strict=True)
-        )
+        acts = zip((FIRST, SECOND), one.sides.values(), strict=True)
+        options = tuple(Option(name, (side.act,)) for name, side in acts)
         for stake in ("both", FIRST, SECOND):
             levels = {"pair": " over ".join(one.sides), "at_stake": stake}
             made.append(Case(one.id, one.id, [user(one.context(stake))], options, levels))

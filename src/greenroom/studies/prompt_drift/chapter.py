@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from greenroom.report.charts import INK, QUIET, Spec, band, end_notes, layout, level, line, points
-from greenroom.report.format import between, interval, number, said
+from greenroom.report.format import between, in_points, number, said
 from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Table, chapter
 from greenroom.report.tables import missing, named, table_of
 from greenroom.studies.prompt_drift.findings import kept_rules
@@ -42,6 +42,7 @@ def chapters(results: Results) -> list[Chapter]:
             results,
         ),
     )
+    more["notes"] = [first["reason"], *notes]
     headline, *rest = _sentences(results, curve, rounds)
     return [
         chapter(results, "main", " ".join([headline, *rest]), exhibit, grade=first["grade"], headline=headline, **more)
@@ -55,24 +56,25 @@ def _at(curve: pl.DataFrame, probe: str, number_of: int) -> dict[str, Any] | Non
 
 def _sentences(results: Results, curve: pl.DataFrame, rounds: int) -> list[str]:
     """How much is kept before and after, how sure the change is, what passes anyway, and what the reminder does."""
-    text, how = results.words["sentences"], {"digits": 0, "percent": True}
+    text = results.words["sentences"]
     start, end, control = (_at(curve, *place) for place in (("own", 0), ("own", rounds), ("control", 0)))
-    shares = [number(one["estimate"] if one else None, **how) for one in (start, end, control)]
+    shares = [number(one["estimate"] if one else None, 0, percent=True) for one in (start, end, control)]
     found = [said(text["headline"], model=results.model, start=shares[0], end=shares[1], rounds=rounds)]
     lost, remedy = results.measure("lost"), results.measure("remedy")
     if lost is not None and lost["estimate"] is not None:
-        sure = "falls" if (lost["low"] or 0.0) > 0 else "rises" if (lost["high"] or 0.0) < 0 else "unsure"
-        turned = -1 if sure == "rises" else 1
-        ends = sorted(turned * lost[end] for end in ("low", "high") if lost[end] is not None)
-        low, high = ends if len(ends) == 2 else (None, None)
-        bounds = interval(low, high, **how)
-        value = number(turned * lost["estimate"], **how)
-        found.append(said(text[sure], lost=value, gained=value, n=lost["n"], **bounds))
+        rises = (lost["high"] or 0.0) < 0
+        sure = "rises" if rises else "falls" if (lost["low"] or 0.0) > 0 else "unsure"
+        found.append(said(text[sure], n=lost["n"], **in_points(_turned(lost) if rises else lost)))
     found.append(said(text["control"], control=shares[2]))
     if remedy is not None and remedy["estimate"] is not None:
-        bounds = interval(remedy["low"], remedy["high"], **how)
-        found.append(said(text["remedy"], remedy=number(remedy["estimate"], **how), **bounds))
+        found.append(said(text["remedy"], **in_points(remedy)))
     return found
+
+
+def _turned(row: dict[str, Any]) -> dict[str, Any]:
+    """The same difference the other way round."""
+    turned = {"estimate": row["estimate"], "low": row["high"], "high": row["low"]}
+    return {name: None if value is None else -value for name, value in turned.items()}
 
 
 def _told(results: Results, curve: pl.DataFrame, probe: str) -> str:
@@ -108,7 +110,7 @@ def _figure(results: Results, curve: pl.DataFrame, shown: list[str]) -> Spec:
         "data": data,
         "layout": layout(
             x={"title": {"text": text["x"]}, "range": [-0.2, last + 0.2], "dtick": 1, "zeroline": False},
-            y={"title": {"text": text["y"]}, "range": [0, 1], "zeroline": False},
+            y={"title": {"text": text["y"]}, "range": [0, 1.1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "zeroline": False},
             notes=end_notes(last + 0.2, ends, HEIGHT),
             shapes=shapes,
             margin={"l": 48, "r": 130, "t": 8, "b": 38},
@@ -121,6 +123,6 @@ def _differences(results: Results) -> Table:
     own = results.measures.filter(pl.col("part") == "")
     return table_of(
         own,
-        {"name": None, "estimate": 3, "low": 3, "high": 3, "n": 0, "unit": None, "grade": None, "reason": None},
+        {"name": None, "estimate": 3, "low": 3, "high": 3, "n": 0, "unit": None, "grade": None},
         results,
     )

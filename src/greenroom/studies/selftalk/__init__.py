@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later, sized
+from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +40,7 @@ class Openings(Size):
     # A shorter message says nothing of a character.
     tokens: int = Field(default=40, ge=4, description="Tokens a message may have.")
     system: str = Field(default="", description="System prompt of both copies, such as a persona.")
+    every_role: int = Field(default=1, ge=1, description="Every n-th role of the library spans persona space.")
 
 
 STUDY = Study(
@@ -47,7 +48,7 @@ STUDY = Study(
     parts=later(SCRIPTS, "parts"),
     hosted=later(SCRIPTS, "hosted"),
     conclude=later("greenroom.studies.selftalk.findings", "conclude"),
-    sizes={"standard": Openings(), "quick": Openings(openings=6, messages=8, tokens=24)},
+    sizes={"standard": Openings(), "quick": Openings(openings=8, messages=8, tokens=24, every_role=8)},
     primary="attractors",
     chapters=later("greenroom.studies.selftalk.chapter", "chapters"),
 )
@@ -96,7 +97,7 @@ def measure_selftalk(
 
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, cast=cast, seed=seed, progress=progress)
-    size = sized(Openings, openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
+    size = Openings.of(openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
     given = {"axis": axis, "cast": cast}
     job = Job(
         "selftalk", ("selftalk",), sizes={"selftalk": size}, asked={"verb": ["selftalk"], **asked_of(size)},

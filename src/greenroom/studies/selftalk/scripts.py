@@ -17,7 +17,7 @@ from greenroom.errors import LibraryError
 from greenroom.measures.design import shuffled
 from greenroom.measures.repetition import loop_onset
 from greenroom.studies.selftalk import Openings
-from greenroom.studies.study import Stage, Work, later
+from greenroom.studies.study import Cost, Stage, Work, asks_nothing, later
 
 if TYPE_CHECKING:
     from greenroom.runs.run import StageResult
@@ -48,9 +48,12 @@ def parts(size: Openings) -> tuple[Stage, ...]:
     """On a local model: persona space, talks in waves, and where they end. LibraryError for what cannot be done."""
     count = -(-len(talks(size, 0)) // WAVE)
     return (
-        Stage("space", "Persona space", later(STAGES, "draw_space")),
-        *(Stage(f"talks_{number}", f"Talks, {number} of {count}", _held(number)) for number in range(1, count + 1)),
-        Stage("ends", "Where talks end", later(STAGES, "find_ends"), "reader"),
+        Stage("space", "Persona space", later(STAGES, "draw_space"), cost=later(STAGES, "cost_of_space")),
+        *(
+            Stage(f"talks_{number}", f"Talks, {number} of {count}", _held(number), cost=partial(_cost, number))
+            for number in range(1, count + 1)
+        ),
+        Stage("ends", "Where talks end", later(STAGES, "find_ends"), "reader", asks_nothing),
     )
 
 
@@ -58,14 +61,19 @@ def hosted(size: Openings) -> tuple[Talks | Stage, ...]:
     """On any other: the same talks, whose texts a small model reads. LibraryError for what cannot be done."""
     talks(size, 0)
     return (
-        Stage("space", "Persona space", later(STAGES, "draw_space"), "reader"),
+        Stage("space", "Persona space", later(STAGES, "draw_space"), "reader", asks_nothing),
         Talks(PART, talks, lambda own: chat_lengths(own.tokens), unlooped),
-        Stage("ends", "Where talks end", later(STAGES, "find_ends"), "reader"),
+        Stage("ends", "Where talks end", later(STAGES, "find_ends"), "reader", asks_nothing),
     )
 
 
 def _held(number: int) -> Callable[[Work], StageResult]:
     return lambda work: later(STAGES, "hold")(work, wave_of(talks(work.size, work.seed), number), number)
+
+
+def _cost(number: int, size: Openings) -> Cost:
+    # Openings are alike in length, so that it does not matter which the seed chooses.
+    return Cost.of_talks(wave_of(talks(size, 0), number), chat_lengths(size.tokens))
 
 
 def wave_of(held: Sequence[Talk], number: int) -> Sequence[Talk]:

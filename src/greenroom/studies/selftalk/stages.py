@@ -15,7 +15,7 @@ from greenroom.asking.read_talk import COLD, HOT, hold_and_read
 from greenroom.asking.talk import chat_lengths
 from greenroom.asking.types import Talk
 from greenroom.directions.axis import axes_of
-from greenroom.directions.cast import perform, usual_cast
+from greenroom.directions.cast import Cast, perform, usual_cast
 from greenroom.directions.cold import cold_values, in_sd
 from greenroom.directions.persona_space import place_roles_in_role_sd
 from greenroom.measures.coherence import degenerate
@@ -23,7 +23,7 @@ from greenroom.measures.repetition import repeats
 from greenroom.runs.run import StageResult
 from greenroom.studies.selftalk.ends import MESSAGES, ends_of
 from greenroom.studies.selftalk.scripts import PART, opening_text
-from greenroom.studies.study import Work
+from greenroom.studies.study import Cost, Work
 
 SPACE = "directions/persona_space.safetensors"
 QUESTIONS, ROLE_TOKENS = 4, 24  # a role vector is the mean of so many replies
@@ -35,7 +35,7 @@ def draw_space(work: Work) -> StageResult:
     from safetensors.torch import save_file
 
     _, cold_axis = axes_of(work.reader, work.given.get("axis"))
-    cast = work.given.get("cast") or usual_cast(questions=QUESTIONS, tokens=ROLE_TOKENS)
+    cast = work.given.get("cast") or _cast(work.size)
     played = perform(work.reader, cast, seed=work.seed, progress=work.share(0, 0.5))
     cold = played.cold(work.reader, [cold_axis.layer], work.share(0.5, 1))
     placed = place_roles_in_role_sd({name: of[0] for name, of in cold.role_vectors().items()}, COMPONENTS)
@@ -44,6 +44,15 @@ def draw_space(work: Work) -> StageResult:
         save_file({"center": placed.space.center, "components": placed.space.components.contiguous()}, path)
 
     return StageResult({"places": placed.places}, {"explained": placed.space.explained.tolist()}, {SPACE: save})
+
+
+def cost_of_space(size: Any) -> Cost:
+    """Of the library's cast: every role answers every question."""
+    return Cost.of(_cast(size).prompts(), ROLE_TOKENS)
+
+
+def _cast(size: Any) -> Cast:
+    return usual_cast(every=size.every_role, questions=QUESTIONS, tokens=ROLE_TOKENS)
 
 
 def hold(work: Work, wave: Sequence[Talk], number: int) -> StageResult:

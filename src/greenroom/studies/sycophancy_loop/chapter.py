@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from greenroom.report.charts import INK, QUIET, Spec, band, end_notes, layout, line
-from greenroom.report.format import between, interval, number, said
+from greenroom.report.format import between, in_points, interval, number, said
 from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Row, Rows, Table, chapter
 from greenroom.report.tables import missing, named, table_of
 from greenroom.studies.sycophancy_loop import SCRIPTED
@@ -36,6 +36,7 @@ def chapters(results: Results) -> list[Chapter]:
     if first is None or first["grade"] == VOID:
         finding = said(results.words["sentences"]["void"], model=results.model, reason=first["reason"] if first else "")
         return [chapter(results, "main", finding, grade=VOID, headline=finding, **more)]
+    more["notes"] = [first["reason"], *more["notes"]]
     headline, *rest = _sentences(results)
     exhibits = [made for made in (_gains(results), _curves(results)) if made is not None]
     finding = " ".join([headline, *rest])
@@ -59,10 +60,7 @@ def _sentences(results: Results) -> list[str]:
         )
     for name, one in (("excess", excess), ("heard", heard)):
         if one is not None:
-            value = number(one["estimate"], 0, percent=True, signed=True)
-            found.append(
-                said(text[name], value=value, **interval(one["low"], one["high"], 0, percent=True, signed=True))
-            )
+            found.append(said(text[name], **in_points(one, signed=True)))
     return found or [said(text["nothing"], model=results.model)]
 
 
@@ -129,7 +127,7 @@ def _curves(results: Results) -> Exhibit | None:
         "data": data,
         "layout": layout(
             x={"title": {"text": text["x"]}, "range": [-0.1, last + 0.1], "dtick": 1, "zeroline": False},
-            y={"title": {"text": text["y"]}, "range": [0, 1.03], "zeroline": False},
+            y={"title": {"text": text["y"]}, "range": [0, 1.1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "zeroline": False},
             notes=end_notes(last + 0.1, ends, HEIGHT),
             margin={"l": 48, "r": 170, "t": 8, "b": 38},
         ),
@@ -143,5 +141,5 @@ def _curves(results: Results) -> Exhibit | None:
 
 def _numbers(results: Results) -> Table:
     own = results.measures.filter(pl.col("part") == "")
-    columns = {"name": None, "estimate": 2, "low": 2, "high": 2, "n": 0, "grade": None, "reason": None}
+    columns = {"name": None, "estimate": 2, "low": 2, "high": 2, "n": 0, "grade": None}
     return table_of(own, columns, results)

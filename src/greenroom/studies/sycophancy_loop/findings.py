@@ -69,9 +69,8 @@ def agreements(answers: pl.DataFrame) -> pl.DataFrame:
         start = _read(asked.pop(("start", "main"), []))
         case["start"] = start.get("agreement")
         for (moment, wording, *chances), own in asked.items():
-            told: dict[str, Any] = (
-                {"turn": 0, "truth": moment == "true"} if case["arm"] == "neutral" else {"turn": int(moment)}
-            )
+            neutral = case["arm"] == "neutral"
+            told: dict[str, Any] = {"turn": 0, "truth": moment == "true"} if neutral else {"turn": int(moment)}
             if chances:
                 told["certainty"] = float(special.logit(int(chances[0]) / 100))
             found.append({**case, **told, "wording": wording, **_read(own)})
