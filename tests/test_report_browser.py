@@ -85,7 +85,7 @@ def test_drawn_whole_without_errors_network_or_overflow(browser: Any, folder: Pa
 def test_theme_switch_redraws_the_figures_and_is_kept(browser: Any, folder: Path) -> None:
     opened = Opened(browser, folder, viewport={"width": 1000, "height": 800}, color_scheme="light")
     page = opened.page
-    label = "getComputedStyle(document.querySelector('#persona-map .textpoint text')).fill"
+    label = "getComputedStyle(document.querySelector('#map-of-roles .textpoint text')).fill"
     ground, before = page.evaluate("getComputedStyle(document.documentElement).backgroundColor"), page.evaluate(label)
     page.click("#theme")
     page.wait_for_function(f"{label} !== {json.dumps(before)}")
@@ -102,7 +102,7 @@ def test_theme_switch_redraws_the_figures_and_is_kept(browser: Any, folder: Path
 def test_names_on_the_map_do_not_overlap_and_search_finds_a_role(browser: Any, folder: Path, width: int) -> None:
     opened = Opened(browser, folder, viewport={"width": width, "height": 900})
     page = opened.page
-    boxes = """() => [...document.querySelectorAll('#persona-map .textpoint text')].map(one => {
+    boxes = """() => [...document.querySelectorAll('#map-of-roles .textpoint text')].map(one => {
         const box = one.getBoundingClientRect();
         return [box.left, box.top, box.right, box.bottom, one.textContent]; })"""
     found = page.evaluate(boxes)
@@ -122,7 +122,7 @@ def test_names_on_the_map_do_not_overlap_and_search_finds_a_role(browser: Any, f
     assert role in page.inner_text("#card h3")
     assert role in {box[4] for box in page.evaluate(boxes)}
     page.click("[data-zoom='0.6']")
-    page.wait_for_function("window.document.querySelectorAll('#persona-map .textpoint text').length > 0")
+    page.wait_for_function("window.document.querySelectorAll('#map-of-roles .textpoint text').length > 0")
     assert role in {box[4] for box in page.evaluate(boxes)}
     page.click("[data-kind='fictional']")
     assert page.get_attribute("[data-kind='fictional']", "aria-pressed") == "true"

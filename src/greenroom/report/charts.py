@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from greenroom.report.format import snippet
+from greenroom.report.parts import words
 
 INK, QUIET, RULE, STONE, CLEAR = (f"var(--{name})" for name in ("ink", "quiet", "rule", "stone", "clear"))
 AXIS_SCALE = [[0.0, "var(--rust)"], [0.5, STONE], [1.0, "var(--teal)"]]
@@ -214,6 +215,14 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
     step = next((size * power for size in (1, 2, 5) if span / (size * power) <= most), 10 * power)
     marks = np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
     return [float(np.round(mark, 12)) for mark in marks]
+
+
+def voided(x: tuple[float, float], y: tuple[float, float]) -> tuple[Spec, Spec]:
+    """The hatching of a figure that is void, over these ranges, and the word on it."""
+    hatch = {"shape": "/", "fgcolor": "var(--hatch)", "bgcolor": CLEAR, "size": 9, "solidity": 0.16}
+    label = {"font": {"size": 26, "color": QUIET}, "bgcolor": "var(--paper)", "borderpad": 5}
+    word = note(sum(x) / 2, sum(y) / 2, words()["page"]["void"].upper(), anchor="center") | label
+    return {**band(list(x), [y[0]] * 2, [y[1]] * 2, CLEAR), "fillpattern": hatch}, word
 
 
 def end_notes(x: float, ends: Sequence[tuple[float, str]], scale: float, x_shift: float = 8) -> list[Spec]:

@@ -11,9 +11,9 @@ import polars as pl
 
 from greenroom.asking.readings import readings
 from greenroom.measures import PARADIGM_ORDER
-from greenroom.report.charts import CLEAR, INK, QUIET, Spec, band, end_notes, layout, level, line, note, points
+from greenroom.report.charts import INK, Spec, end_notes, layout, level, line, note, points, voided
 from greenroom.report.format import interval, number, said
-from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, chapter, words
+from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, chapter
 from greenroom.report.tables import missing, named, table_of
 from greenroom.studies.costly_sacrifice import STAKES
 from greenroom.studies.costly_sacrifice.findings import adhering, fitted
@@ -105,10 +105,9 @@ def _dose(part: pl.DataFrame, void: bool, breaking: dict[str, Any], text: dict[s
     top = float(STAKES - 1)
     traces, notes, shapes = list[Spec](), list[Spec](), [level(0.5, dash="dot")]
     if void:
-        hatch = {"shape": "/", "fgcolor": "var(--hatch)", "bgcolor": CLEAR, "size": 9, "solidity": 0.16}
-        traces.append({**band([0, top], [0, 0], [1, 1], CLEAR), "fillpattern": hatch})
-        label = {"font": {"size": 26, "color": QUIET}, "bgcolor": "var(--paper)", "borderpad": 5}
-        notes.append(note(top / 2, 0.5, words()["page"]["void"].upper(), anchor="center") | label)
+        hatching, word = voided((0.0, top), (0.0, 1.0))
+        traces.append(hatching)
+        notes.append(word)
     elif (at := breaking.get("estimate")) is not None:
         low, high = (end if bound is None else bound for bound, end in ((breaking["low"], 0), (breaking["high"], top)))
         box = {"y0": 0, "y1": 1, "line": {"width": 0}, "fillcolor": "var(--band-faint)", "layer": "below"}

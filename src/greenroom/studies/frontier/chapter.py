@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from greenroom.report.charts import voided
 from greenroom.report.format import NO_BREAK, between, number, plain, said
 from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Quote, Results, Table, chapter
 from greenroom.studies.frontier.figures import Spot, by_strength
@@ -114,6 +115,10 @@ def _panel(
     name: str, title: str, alt: str, spots: Sequence[Spot], spec: dict[str, Any], measures: Sequence[Mapping[str, Any]]
 ) -> Panel:
     void = str(measures[0]["reason"]) if all(own.get("grade") == VOID for own in measures) else None
+    if void is not None:
+        drawn = spec["layout"]
+        hatching, word = voided(tuple(drawn["xaxis"]["range"]), tuple(drawn["yaxis"]["range"]))
+        spec = {"data": [hatching], "layout": {**drawn, "annotations": [word]}}
     listing = "; ".join(f"{spot.name} {spot.said}" for spot in spots)
     id = f"frontier-{name}".replace("_", "-")
     return Panel(id=id, title=title, alt=alt.format(list=listing), spec=spec, headline=name == "effect", void=void)

@@ -78,7 +78,7 @@ def _map(results: Results, roles: pl.DataFrame, default: dict[str, Any]) -> Chap
         text["caption"].format(model=results.model, n=roles.height, layer=numbers["axis_layer"]),
         panels=(
             Panel(
-                id="persona-map",
+                id="map-of-roles",
                 alt=text["alt"].format(n=roles.height, nearest=listed(near), farthest=listed(far)),
                 spec=spec,
             ),
