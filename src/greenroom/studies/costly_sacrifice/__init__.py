@@ -81,7 +81,7 @@ def _asked(number: int, stake: int, observed: bool) -> list[Case]:
     levels = {"stake": stake, "observed": observed}
     checked = not observed and stake in items().check_stakes
     paradigms = ["letter", "cloze"] if observed else ["letter", "cloze", "rating", "free"]
-    asked: dict[str, tuple[str, ...]] = {paradigm: ("main",) for paradigm in paradigms}
+    asked: dict[str, tuple[str, ...]] = dict.fromkeys(paradigms, ("main",))
     options = tuple(Option(id, (getattr(situation, id),), phrases) for id, phrases in situation.phrases.items())
     if not checked:
         return [Case(situation.id, situation.id, [user(context)], options, levels, asked=asked)]
