@@ -22,12 +22,13 @@ def row_figure(
     title: str = "",
     mark: float | None = None,
     strong: str = "",
+    long: bool = False,
     **how: Any,
 ) -> Rows:
     """One line for each estimate, drawn from 0; void, with the reason, where there is none.
 
     scale: lowest and highest value; what lies beyond is cut. mark: a place that is dashed on every line. strong: the label
-    of the line that stands out. how: the estimates are printed (`format.number`).
+    of the line that stands out. long: labels are of several words. how: the estimates are printed (`format.number`).
     """
     margin = MARGIN * (scale[1] - scale[0])
     left, right = scale[0] - margin, scale[1] + margin
@@ -48,7 +49,7 @@ def row_figure(
             )
         )  # fmt: skip
     shown = {place(value) or 0.0: text for value, text in ticks if left <= value <= right}
-    return Rows(id=id, alt=alt, rows=tuple(lines), ticks=tuple(shown.items()), title=title)
+    return Rows(id=id, alt=alt, rows=tuple(lines), ticks=tuple(shown.items()), title=title, long=long)
 
 
 def scale_of(rows: Estimates, low: float, high: float, reach: float) -> tuple[float, float]:

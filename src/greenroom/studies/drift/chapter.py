@@ -153,12 +153,12 @@ def _ways(results: Results, frame: pl.DataFrame, reading: str) -> Chapter | None
     scale = scale_of(shares, -0.2, 1.2, 1.5)
     first = row_figure(
         "undone", shares, scale, alt=text["alt_undone"].format(list=in_words(shares)), title=text["undone"], mark=1.0,
-        ticks=((0.0, text["nothing"]), (1.0, text["all"])),
+        ticks=((0.0, text["nothing"]), (1.0, text["all"])), long=True,
     )  # fmt: skip
     scale = scale_of(rests, -0.5, 0.5, 6.0)
     second = row_figure(
         "left", rests, scale, alt=text["alt_left"].format(list=in_words(rests, signed=True)), title=text["left"],
-        mark=0.0, ticks=whole_ticks(scale), signed=True,
+        mark=0.0, ticks=whole_ticks(scale), signed=True, long=True,
     )  # fmt: skip
     columns = {"domain": None, "arm": None, "undone": 2, "beyond": 2, "left": 2, "n": 0, "missing": None}
     turns = frame.filter(pl.col("moment") == "return")["place"].max()
@@ -189,7 +189,7 @@ def _prediction(results: Results, reading: str) -> Chapter | None:
     ]
     figure = row_figure(
         "r2", rows, scale_of(rows, -0.1, 1.0, 0.4), alt=text["alt"].format(list=in_words(rows)), mark=0.0,
-        ticks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+        ticks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")), long=True,
     )  # fmt: skip
     columns = {"of": None, "by": None, "estimate": 2, "low": 2, "high": 2, "n": 0}
     exhibit = Exhibit(

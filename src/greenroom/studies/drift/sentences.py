@@ -79,10 +79,12 @@ def told_by_message(results: Results, found: pl.DataFrame) -> str:
     rows: dict[tuple[str, str], dict[str, Any]] = {(row["of"], row["by"]): row for row in found.to_dicts()}
     if any(rows[of, "message"]["estimate"] is None for of in ("level", "change")):
         return text["prediction_none"]
-    return said(
-        text["prediction"], level=between(rows["level", "message"]), change=between(rows["change", "message"]),
-        domain_level=between(rows["level", "domain"]), domain_change=between(rows["change", "domain"]),
-    )  # fmt: skip
+    told = [
+        said(text[key], level=between(rows["level", by]), change=between(rows["change", by]))
+        for key, by in (("prediction", "message"), ("prediction_domain", "domain"))
+        if rows["level", by]["estimate"] is not None and rows["change", by]["estimate"] is not None
+    ]
+    return " ".join(told)
 
 
 def _stuck(results: Results, worded: Mapping[str, Check]) -> str:
