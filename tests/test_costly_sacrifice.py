@@ -94,7 +94,8 @@ def test_the_grid_and_its_checks():
 def test_phrases_of_the_two_options_do_not_overlap_and_read_the_options_themselves():
     assert len({situation.id for situation in items().situations}) == len(items().situations) >= 12
     for situation in items().situations:
-        phrases = situation.phrases.adhere, situation.phrases.defect
+        phrases = situation.phrases["adhere"], situation.phrases["defect"]
+        assert list(situation.phrases) == ["adhere", "defect"], situation.id
         assert not set(phrases[0]) & set(phrases[1]), situation.id
         for option, text in enumerate((situation.adhere, situation.defect)):
             assert elicit.free_choice(f"I will {text}.", phrases).option == option, situation.id

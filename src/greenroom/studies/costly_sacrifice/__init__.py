@@ -12,6 +12,7 @@ act with consequences; these are stated choices.
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,11 +29,6 @@ class Comprehension(Items):
     answers: tuple[str, str]  # right at the lowest, right at the highest stake
 
 
-class Phrases(Items):
-    adhere: tuple[str, ...]
-    defect: tuple[str, ...]
-
-
 class Situation(Items):
     id: str
     value: str
@@ -40,7 +36,7 @@ class Situation(Items):
     keep: str
     adhere: str
     defect: str
-    phrases: Phrases
+    phrases: dict[Literal["adhere", "defect"], tuple[str, ...]]
 
 
 class Sacrifice(Items):
@@ -84,13 +80,9 @@ def _asked(number: int, stake: int, observed: bool) -> list[Case]:
     situation, context = items().situations[number], items().context(number, stake, observed)
     levels = {"stake": stake, "observed": observed}
     checked = not observed and stake in items().check_stakes
-    asked = {"letter": ("main",), "cloze": ("main",), "rating": ("main",), "free": ("main",)}
-    if observed:
-        asked = {"letter": ("main",), "cloze": ("main",)}
-    options = (
-        Option("adhere", (situation.adhere,), situation.phrases.adhere),
-        Option("defect", (situation.defect,), situation.phrases.defect),
-    )
+    paradigms = ["letter", "cloze"] if observed else ["letter", "cloze", "rating", "free"]
+    asked: dict[str, tuple[str, ...]] = dict.fromkeys(paradigms, ("main",))
+    options = tuple(Option(id, (getattr(situation, id),), phrases) for id, phrases in situation.phrases.items())
     if not checked:
         return [Case(situation.id, situation.id, [user(context)], options, levels, asked=asked)]
     asking, recall = items().asking, items().comprehension
