@@ -146,7 +146,7 @@ def test_every_line_of_every_case_can_be_said():
         ({"return_turns": 9}, "return_turns is 9"),
         ({"arms": "hypnosis"}, "arms names 'hypnosis'"),
         ({"arms": "restated", "system": ""}, "there is none"),
-        ({"tokens": 2}, "tokens 2: input should be greater than or equal to 4"),
+        ({"tokens": 2}, "tokens is 2: input should be greater than or equal to 4"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_before_anything_is_written(wrong, words, subject, tmp_path):

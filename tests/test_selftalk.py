@@ -89,7 +89,7 @@ def test_openings_are_many_and_of_many_kinds():
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"openings": 1}, "openings is 1"), ({"repeats": 0}, "repeats is 0"), ({"messages": 2}, "messages is 2"), ({"tokens": 1}, "tokens 1: input should be")],
+    [({"openings": 1}, "openings is 1"), ({"repeats": 0}, "repeats is 0"), ({"messages": 2}, "messages is 2"), ({"tokens": 1}, "tokens is 1: input should be")],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_before_anything_is_written(wrong, words, subject, tmp_path):
     with pytest.raises(GreenroomError, match=words):
