@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from greenroom.asking.contrast import contrast, paired
 from greenroom.asking.inspect import answers_of, ask_questions, hosted_model, task_of
 from greenroom.asking.questions import Asking, Plan, probes
 from greenroom.asking.readings import readings
-from greenroom.asking.types import Case, Condition, Heard, Option, Questions, Size
+from greenroom.asking.types import Case, Condition, Heard, Option, Questions, Size, answers_frame
 from greenroom.conversation import Conversation, system, user
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.studies.costly_sacrifice import STUDY, Grid
@@ -249,8 +250,6 @@ def test_recall_is_scored_as_it_is_or_asked_by_letter_in_both_orders() -> None:
     def recalled(*heard: Heard) -> dict[str, Any]:
         put = [scored] if len(heard) == 1 else lettered
         found = [row for probe, one in zip(put, heard, strict=True) for row in rows(part, probe, one)]
-        from greenroom.asking.types import answers_frame
-
         return readings(answers_frame(found, [])).row(0, named=True)
 
     assert recalled(Heard("likelihood", (-3.0, -1.0)))["probability"] == 1.0
@@ -335,7 +334,7 @@ def test_a_failed_cluster_is_missing_with_its_reason_and_the_rest_stands(tmp_pat
     def reply(input: list[Any], config: GenerateConfig) -> ModelOutput:
         if any(message.text.startswith(lost) for message in input):
             raise Refused("the line\nwas cut", 503)
-        return asyncio_free(planted, input, config)
+        return planted.api.outputs(input, [], "none", config)  # type: ignore[attr-defined]
 
     answers = asked(model_of(reply), tmp_path)
     failed = answers.filter(cluster="late_night")
@@ -346,11 +345,6 @@ def test_a_failed_cluster_is_missing_with_its_reason_and_the_rest_stands(tmp_pat
     read = readings(answers)
     assert set(read.filter(cluster="late_night")["missing"]) == {"failed: the line was cut"}
     assert read.filter(cluster="late_night")["probability"].null_count() == read.filter(cluster="late_night").height
-
-
-def asyncio_free(model: Model, input: list[Any], config: GenerateConfig) -> ModelOutput:
-    """What a fake model answers, without going through Inspect again."""
-    return next(model.api.outputs) if not callable(model.api.outputs) else model.api.outputs(input, [], "none", config)  # type: ignore[attr-defined]
 
 
 def test_when_all_fail_the_first_reason_is_said_in_one_line(tmp_path: Any) -> None:
@@ -422,7 +416,7 @@ def test_every_study_has_a_task_whose_arguments_are_those_of_its_size() -> None:
     ):
         with pytest.raises(PrerequisiteError) as caught:
             getattr(inspect_plugin, name)(**wrong)
-        assert pytest.importorskip("re").search(told, str(caught.value.message)), caught.value.message
+        assert re.search(told, str(caught.value.message)), caught.value.message
         assert "\n" not in str(caught.value.message)
 
 

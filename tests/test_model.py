@@ -95,11 +95,13 @@ def test_the_axis_tells_fresh_role_replies_from_default_ones(smollm2):
 
 
 def test_letter_choice_is_void_here(smollm2, tmp_path):
-    from greenroom.asking import inspect
+    from greenroom.asking.inspect import ask_questions
     from greenroom.provider import model_for
-    from greenroom.studies.costly_sacrifice import eval as costly_sacrifice
+    from greenroom.studies.costly_sacrifice import STUDY, Grid
+    from greenroom.testing import measures_from
 
-    log = inspect.run(costly_sacrifice.costly_sacrifice(situations=4), model_for(smollm2), tmp_path)
-    found = costly_sacrifice.findings(costly_sacrifice.rows(log))
-    assert found["letter"].validity.grade == "void"
-    assert costly_sacrifice.summary(found)["sacrifice"]["letter"]["reason"]
+    size = Grid(situations=4)
+    answers = ask_questions(STUDY.name, STUDY.parts(size), size, model_for(smollm2), log_dir=tmp_path)
+    slopes = [one for one in measures_from(STUDY, answers, size) if one.name == "slope" and one.paradigm == "letter"]
+    assert [one.grade for one in slopes] == ["void"]
+    assert slopes[0].reason

@@ -77,7 +77,8 @@ class Gatherer:
             # rest, which are given the time for it. Short naps, because the loop is blocked while tracebacks are made.
             for _ in range(0 if call.reports else 40):
                 await anyio.sleep(0.05)
-            raise call.error
+            # One error of many calls: each that raises it would add its own frames to what the next one has to write.
+            raise call.error if call.reports else call.error.with_traceback(None)
         return call.result
 
     async def _lead(self, own: Call) -> None:

@@ -17,7 +17,7 @@ from greenroom.errors import GreenroomError
 from greenroom.provider import GreenroomAPI
 from greenroom.studies import NAMES
 
-__all__ = ["GreenroomAPI", *NAMES]
+__all__ = ["GreenroomAPI"]
 
 
 def _task_of(name: str) -> Any:

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -121,6 +122,13 @@ class Planted(Subject):
         return -odds if probe.wording == "reversed" else odds
 
 
+@lru_cache(maxsize=1)
+def _drawn(told: tuple[int, str, tuple[str, ...]]) -> list[float]:
+    """Log-probabilities of the texts of a probe, drawn for it."""
+    odds = [2 * noise(*told, place) for place in range(len(told[-1]))]
+    return [one - math.log(sum(map(math.exp, odds))) for one in odds]
+
+
 @dataclass(frozen=True)
 class Random(Subject):
     """Answers anything, whatever was asked; to the same probe the same."""
@@ -129,8 +137,7 @@ class Random(Subject):
         told = self.seed, probe.conversation[-1]["content"], probe.texts
         if not probe.listed:
             return self.prior(probe, place) + noise(*told, place)
-        odds = [2 * noise(*told, at) for at in range(len(probe.texts))]
-        return odds[place] - math.log(sum(map(math.exp, odds)))
+        return _drawn(told)[place]
 
     def reply(self, probe: Probe, draw: int) -> str:
         said = probe.texts or tuple(f"{option.phrases[0]}." for option in probe.case.options) or ("Yes.",)

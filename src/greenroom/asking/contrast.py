@@ -38,12 +38,12 @@ def paired(
     )
     keys = ["part", "item", "cluster", "wording", "order", *(name for name in factors(answers) if name != factor)]
 
-    def odds(at: Level) -> pl.DataFrame:
-        own, rival = (
-            asked.filter((pl.col(factor) == at) & (pl.col("option") == name)).select(*keys, "logprob")
-            for name in (option, against)
-        )
-        return own if against is None else _less(own, rival, keys, "logprob")
+    def at(where: Level, name: str) -> pl.DataFrame:
+        return asked.filter((pl.col(factor) == where) & (pl.col("option") == name)).select(*keys, "logprob")
+
+    def odds(where: Level) -> pl.DataFrame:
+        own = at(where, option)
+        return own if against is None else _less(own, at(where, against), keys, "logprob")
 
     return _less(odds(level), odds(other), keys, "change")
 

@@ -54,10 +54,9 @@ class Dilemma(Items):
 
     def context(self, stake: Literal["both", "first", "second"]) -> str:
         """The prompt with both values at stake, or the first or the second alone."""
-        first, second = self.sides.values()
-        one = first.idle if stake == SECOND else first.at_stake
-        other = second.idle if stake == FIRST else second.at_stake
-        return f"{self.text} {one} {other}"
+        one, other = self.sides.values()
+        said = one.idle if stake == SECOND else one.at_stake, other.idle if stake == FIRST else other.at_stake
+        return f"{self.text} {' '.join(said)}"
 
 
 class Juggling(Items):
