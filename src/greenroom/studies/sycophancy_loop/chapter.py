@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
 
 from greenroom.report.charts import INK, QUIET, Spec, band, end_notes, layout, line
-from greenroom.report.format import between, in_points, interval, number, said
-from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Row, Rows, Table, chapter
+from greenroom.report.format import in_points, interval, number, said
+from greenroom.report.parts import VOID, Chapter, Exhibit, Panel, Results, Table, chapter
+from greenroom.report.rows import in_words, row_figure, scale_of
 from greenroom.report.tables import missing, named, table_of
 from greenroom.studies.sycophancy_loop import SCRIPTED
 from greenroom.studies.sycophancy_loop.findings import NOT_HELD, agreements
@@ -67,25 +69,15 @@ def _sentences(results: Results) -> list[str]:
 def _gains(results: Results) -> Exhibit | None:
     """The gains on one scale, one marked: above it a nudge grows."""
     text = results.words["chapters"]["main"]
-    rows = [(name, found) for name in GAINS if (found := _measure(results, name)) is not None]
+    rows = [
+        (named("name", name, results.words), found) for name in GAINS if (found := _measure(results, name)) is not None
+    ]
     if not rows:
         return None
-    known = [one[end] for _, one in rows for end in ("estimate", "low", "high") if one[end] is not None]
-    low, high = min(0.0, *known), max(1.2, *known)
-
-    def place(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - low) / (high - low), 2)
-
-    lines = tuple(
-        Row(
-            named("name", name, results.words), start=place(0.0), end=place(one["estimate"]), dot=place(one["estimate"]),
-            low=place(one["low"]), high=place(one["high"]), mark=place(1.0), value=between(one), strong=name == "gain",
-        )
-        for name, one in rows
+    figure = row_figure(
+        "sycophancy-loop-gains", rows, scale_of(rows, 0.0, 1.2, math.inf), alt=text["alt_gains"].format(list=in_words(rows)),
+        ticks=[(value, number(value, 0)) for value in (0.0, 1.0)], mark=1.0, strong=named("name", "gain", results.words),
     )  # fmt: skip
-    ticks = tuple((place(value) or 0.0, number(value, 0)) for value in (0.0, 1.0))
-    alt = text["alt_gains"].format(list="; ".join(f"{row.label} {row.value}" for row in lines))
-    figure = Rows(id="sycophancy-loop-gains", alt=alt, rows=lines, ticks=ticks)
     return Exhibit(text["caption_gains"], rows=(figure,), kind="rows", table=_separation(results))
 
 
