@@ -51,3 +51,9 @@ def tiny_audit(shared: Path, tiny_model: Path) -> Path:
     with FolderLock(room, wait=True), pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREENROOM_CACHE", str(shared / "cache"))
         return audit(str(tiny_model), room / "audit", quick=True, full=True).path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests of the embedded model come first: begun last, they would keep one worker busy and the other idle."""
+    slow = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in slow)
