@@ -557,3 +557,12 @@ def test_scratch_of_killed_writes_is_known_from_files_of_people() -> None:
     assert folder._SCRATCH.fullmatch(".run.json.a1_b2c3d")
     assert not folder._SCRATCH.fullmatch(".gitignore")
     assert not folder._SCRATCH.fullmatch("tables")
+
+
+def test_runs_of_an_older_version_are_refused_in_one_line(whole: Path) -> None:
+    manifest = json.loads((whole / "run.json").read_text())
+    (whole / "run.json").write_text(json.dumps({**manifest, "version": "0.1.0"}))
+    with pytest.raises(RunError, match=r"was made by Greenroom 0\.1, and this is"):
+        open_finished(whole)
+    with pytest.raises(RunError, match=r"is a run of Greenroom 0\.1\.0, and this is"):
+        begin(whole)
