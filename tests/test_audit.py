@@ -13,7 +13,8 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-from greenroom.auditing.audit import audit, job
+from greenroom.auditing.audit import audit
+from greenroom.auditing.suite import suite
 from greenroom.cli import main
 from greenroom.runs.progress import Progress
 from greenroom.runs.tables import differences
@@ -80,16 +81,17 @@ class Interrupts(Progress):
 def test_interrupted_in_every_stage_the_tables_are_those_of_an_undisturbed_run(
     tiny_model: Path, cached: None, tmp_path: Path
 ) -> None:
+    """Stages of activations, one that builds on them, and questions: what an audit is made of."""
     seen: set[str] = set()
-    names = ("whole", "broken")
-    audit(str(tiny_model), tmp_path / names[0], quick=True)
-    for _ in range(40):
+    asked, names = (str(tiny_model), ("hold", "self_concept")), ("whole", "broken")
+    suite(asked[1], asked[0], tmp_path / names[0], quick=True)
+    for _ in range(10):
         try:
-            audit(str(tiny_model), tmp_path / names[1], quick=True, progress=Interrupts(seen))
+            suite(asked[1], asked[0], tmp_path / names[1], quick=True, progress=Interrupts(seen))
             break
         except KeyboardInterrupt:
             assert json.loads((tmp_path / names[1] / "run.json").read_text())["status"] == "interrupted"
-    assert len(seen) >= len(job(quick=True).names)
+    assert seen == {"persona_map/map", "persona_map/calibration", "hold/conversations", "self_concept/answers"}
     assert differences(*(tmp_path / name for name in names)) == []
 
 

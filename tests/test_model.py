@@ -100,7 +100,7 @@ def test_letter_choice_is_void_here(smollm2, tmp_path):
     from greenroom.studies.costly_sacrifice import STUDY, Grid
     from greenroom.testing import measures_from
 
-    size = Grid(situations=4)
+    size = Grid(situations=2)
     answers = ask_questions(STUDY.name, STUDY.parts(size), size, model_for(smollm2), log_dir=tmp_path)
     slopes = [one for one in measures_from(STUDY, answers, size) if one.name == "slope" and one.paradigm == "letter"]
     assert [one.grade for one in slopes] == ["void"]
