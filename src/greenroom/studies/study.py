@@ -245,7 +245,9 @@ class StudyResult:
         said = self.summary
         lines = [said["headline"], ""] if said["headline"] else []
         for title, finding, more in said["findings"]:
-            lines += [f"  {title}: {finding}", *(f"    {line}" for line in more)]
+            if finding != said["headline"]:  # the default chapter's finding is the headline of a run of its own
+                lines.append(f"  {finding}" if finding.startswith(f"{title}: ") else f"  {title}: {finding}")
+            lines += [f"    {line}" for line in more]
         lines += [f"  warning: {text}" for text in said["warnings"]]
         foot = f"  {said['seconds']:.0f} s, {said['peak_rss_gib']:.1f} GiB, seed {said['seed']}"
         return "\n".join([*lines, "", foot, f"  Report: {self.path / 'report.html'}"])
