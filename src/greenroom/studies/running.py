@@ -15,7 +15,7 @@ from greenroom.measures import Measure
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest, write_text
-from greenroom.studies.study import Found, Job, Part, Stage, Study, StudyResult, Work, is_local
+from greenroom.studies.study import Found, Job, Part, Stage, Study, StudyResult, Work, asked_of, is_local
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -77,6 +77,28 @@ def measure(
                     shared_results.save(run.path, _fingerprint(who), one.name, seed=seed, replies=replies)
         run.finish(summary)
     return StudyResult(run.path, summary)
+
+
+def measure_one(
+    study: str,
+    size: Size,
+    model: str | Path | Subject | Model,
+    out: Path | None = None,
+    *,
+    verb: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Runs one study at a size: what the public function of a study does.
+
+    verb: how a command line names it (default: by the study's name). given: objects handed over, None for those that
+    were not.
+    """
+    kept = {name: one for name, one in (given or {}).items() if one is not None}
+    asked = {"verb": list(verb or [study]), **asked_of(size)}
+    job = Job(study, (study,), sizes={study: size}, asked=asked, given=kept)
+    return measure(job, str(model) if isinstance(model, Path) else model, out, seed=seed, progress=progress)
 
 
 def read_log(

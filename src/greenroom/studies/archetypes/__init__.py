@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Stage, Study, StudyResult, later
+from greenroom.studies.study import Stage, Study, StudyResult, later
 
 if TYPE_CHECKING:
     from greenroom.directions import Direction
@@ -75,17 +75,8 @@ def find_archetypes(
     look (default: the stored assistant axis, else two thirds of the way up). Leaves a run folder with tables, summary
     and report.html; interrupted, the same call goes on where it stopped. Raises GreenroomError in one line.
     """
-    from greenroom.studies.running import measure
+    from greenroom.studies.running import measure_one
 
-    given = {"questions": questions, "tokens": tokens, "resamples": resamples}
-    size = Search.of(**given)
-    other = {name: value for name, value in given.items() if value != getattr(STANDARD, name)}
-    job = Job(
-        STUDY.name,
-        (STUDY.name,),
-        sizes={STUDY.name: size},
-        asked={"verb": ["archetypes"], **other},
-        given={} if axis is None else {"axis": axis},
-    )
-    found = measure(job, model, out, seed=seed, progress=progress)
+    size = Search.of(questions=questions, tokens=tokens, resamples=resamples)
+    found = measure_one(STUDY.name, size, model, out, given={"axis": axis}, seed=seed, progress=progress)
     return ArchetypesResult(found.path, found.summary)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Stage, Study, StudyResult, later
+from greenroom.studies.study import Stage, Study, StudyResult, later
 
 if TYPE_CHECKING:
     from greenroom.directions import Direction
@@ -88,17 +88,8 @@ def map_behaviour(
     stored assistant axis, else two thirds of the way up). Leaves a run folder with tables, summary and report.html;
     interrupted, the same call goes on where it stopped, at most one question's scoring lost. GreenroomError in one line.
     """
-    from greenroom.studies.running import measure
+    from greenroom.studies.running import measure_one
 
-    given = {"roles": roles, "questions": questions, "tokens": tokens}
-    size = Characters.of(**given)
-    other = {name: value for name, value in given.items() if value != getattr(STANDARD, name)}
-    job = Job(
-        STUDY.name,
-        (STUDY.name,),
-        sizes={STUDY.name: size},
-        asked={"verb": ["map", "--behaviour"], **other},
-        given={} if axis is None else {"axis": axis},
-    )
-    found = measure(job, model, out, seed=seed, progress=progress)
+    size, verb = Characters.of(roles=roles, questions=questions, tokens=tokens), ("map", "--behaviour")
+    found = measure_one(STUDY.name, size, model, out, verb=verb, given={"axis": axis}, seed=seed, progress=progress)
     return BehaviourResult(found.path, found.summary)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
+from greenroom.studies.study import Study, StudyResult, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,7 +129,7 @@ def measure_drift(
     call goes on after the last finished wave of conversations. GreenroomError in one line.
     """
     from greenroom.asking.logs import is_log
-    from greenroom.studies.running import measure
+    from greenroom.studies.running import measure_one
 
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, seed=seed, progress=progress)
@@ -138,11 +138,7 @@ def measure_drift(
         arms=arms, floor=floor, tokens=tokens, system=system, player=named,
     )  # fmt: skip
     given = {"axis": axis, "player": None if named else player}
-    job = Job(
-        "drift", ("drift",), sizes={"drift": size}, asked={"verb": ["drift"], **asked_of(size)},
-        given={name: one for name, one in given.items() if one is not None},
-    )  # fmt: skip
-    found = measure(job, str(model) if isinstance(model, Path) else model, out, seed=seed, progress=progress)
+    found = measure_one("drift", size, model, out, given=given, seed=seed, progress=progress)
     return DriftResult(found.path, found.summary)
 
 

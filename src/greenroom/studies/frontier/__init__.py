@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Stage, Study, StudyResult, asked_of, later
+from greenroom.studies.study import Stage, Study, StudyResult, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -125,16 +125,12 @@ def measure_frontier(
     frontier/tables/frontier.parquet, summary.json and report.html; interrupted, the same call goes on where it stopped.
     Raises GreenroomError in one line.
     """
-    from greenroom.studies.running import measure
+    from greenroom.studies.running import measure_one
 
     size = Turning.of(
         direction=direction if isinstance(direction, str) else direction.name, budget=budget,
         strengths=tuple(strengths), floors=tuple(floors), layers=layers, replies=replies, neutral=neutral, tokens=tokens,
     )  # fmt: skip
-    given = {} if isinstance(direction, str) else {"direction": direction}
-    job = Job(
-        "frontier", ("frontier",), sizes={"frontier": size}, asked={"verb": ["frontier"], **asked_of(size)},
-        given=given | ({} if score is None else {"score": score}),
-    )  # fmt: skip
-    found = measure(job, model, out, seed=seed, progress=progress)
+    given = {"direction": None if isinstance(direction, str) else direction, "score": score}
+    found = measure_one("frontier", size, model, out, given=given, seed=seed, progress=progress)
     return FrontierResult(found.path, found.summary)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from greenroom.asking.types import Size
-from greenroom.studies.study import Job, Study, StudyResult, asked_of, later
+from greenroom.studies.study import Study, StudyResult, later
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,17 +93,13 @@ def measure_selftalk(
     in one line.
     """
     from greenroom.asking.logs import is_log
-    from greenroom.studies.running import measure
+    from greenroom.studies.running import measure_one
 
     if isinstance(model, (str, Path)) and is_log(model):
         return read_log(model, out, reader=reader, axis=axis, cast=cast, seed=seed, progress=progress)
     size = Openings.of(openings=openings, repeats=repeats, messages=messages, tokens=tokens, system=system)
     given = {"axis": axis, "cast": cast}
-    job = Job(
-        "selftalk", ("selftalk",), sizes={"selftalk": size}, asked={"verb": ["selftalk"], **asked_of(size)},
-        given={name: one for name, one in given.items() if one is not None},
-    )  # fmt: skip
-    found = measure(job, str(model) if isinstance(model, Path) else model, out, seed=seed, progress=progress)
+    found = measure_one("selftalk", size, model, out, given=given, seed=seed, progress=progress)
     return SelfTalkResult(found.path, found.summary)
 
 
