@@ -7,9 +7,11 @@ HOLDS = {"honest over helpful": 0.5, "honest over harmless": 0.0, "helpful over 
 
 
 def test_a_planted_order_of_values_is_found() -> None:
-    for sees, void in ((2.0, False), (0.0, True)):
-        leans = {"first": sees, "second": -sees}
-        likes = lambda case, option: (1 if option.id == FIRST else -1) * leans.get(case.levels["at_stake"], HOLDS[case.levels["pair"]]) / 2  # noqa: B023, E731  # fmt: skip
-        found = {one.name: one for one in measures_from(STUDY, answers_from(Planted(likes=likes), plan_of(STUDY)))}
+    def likes(case, option) -> float:
+        lean = {"first": 2.0, "second": -2.0}.get(case.levels["at_stake"], HOLDS[case.levels["pair"]])
+        return lean / 2 if option.id == FIRST else -lean / 2
+
+    for subject, void in ((Planted(likes=likes), False), (Planted(), True)):
+        found = {one.name: one for one in measures_from(STUDY, answers_from(subject, plan_of(STUDY)))}
         assert all((found[pair].grade == "void") is void for pair in HOLDS)
         assert all(void or abs(found[pair].estimate - size) < 0.4 for pair, size in HOLDS.items())
