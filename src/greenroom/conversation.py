@@ -20,6 +20,7 @@ class Message(TypedDict):
 
 
 Conversation = list[Message]
+LETTERS_A_TOKEN = 4  # as English text has them; for plans, where no tokenizer is at hand
 
 
 def system(content: str) -> Message:
@@ -32,6 +33,15 @@ def user(content: str) -> Message:
 
 def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
+
+
+def under(message: str | None, conversation: Conversation) -> Conversation:
+    """The conversation under a system message, which stands before its own where it has one."""
+    if not message:
+        return conversation
+    if conversation and conversation[0]["role"] == "system":
+        return [system(f"{message}\n{conversation[0]['content']}"), *conversation[1:]]
+    return [system(message), *conversation]
 
 
 def checked(conversation: Sequence[Any]) -> Conversation:
@@ -71,3 +81,13 @@ def split_reasoning(text: str) -> tuple[str, str]:
         return "", text
     reasoning, _, reply = begun.removeprefix(THINK).partition(END_THINK)
     return reasoning.strip(), reply.strip()
+
+
+def letters_in(conversations: Sequence[Conversation]) -> int:
+    """How many characters the messages hold."""
+    return sum(len(message["content"]) for conversation in conversations for message in conversation)
+
+
+def about_tokens(letters: int) -> int:
+    """How many tokens so many characters of English are, about."""
+    return -(-letters // LETTERS_A_TOKEN)

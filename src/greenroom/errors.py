@@ -6,6 +6,11 @@ with a traceback; only mistakes that a user can mend are a `GreenroomError`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class GreenroomError(Exception):
     """A mistake that the user can mend. `str(error)` is the one line shown."""
@@ -31,3 +36,9 @@ class LibraryError(GreenroomError):
 
 class DirectionError(GreenroomError):
     """A direction that does not fit: other weights, a missing layer, an unknown name."""
+
+
+def wrong_field(error: ValidationError) -> tuple[str, str]:
+    """The first field that does not validate ("" where it is the whole that does not), and why, for a one-line error."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")

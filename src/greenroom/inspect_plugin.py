@@ -13,7 +13,7 @@ from inspect_ai._util.error import PrerequisiteError  # not public, but what mak
 from pydantic import ValidationError
 from rich.markup import escape
 
-from greenroom.errors import GreenroomError
+from greenroom.errors import GreenroomError, wrong_field
 from greenroom.provider import GreenroomAPI
 from greenroom.studies import NAMES
 
@@ -44,10 +44,9 @@ def _made(name: str, *, seed: int = 0, system: str | None = None, **fields: Any)
     try:
         size = type(standard).model_validate({**standard.model_dump(), **fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, why = wrong_field(error)
         allowed = ", ".join([*type(standard).model_fields, "seed", "system"])
-        raise GreenroomError(f"{name}, -T {where}: {first['msg']}; allowed: {allowed} (-T name=value)") from error
+        raise GreenroomError(f"{name}, -T {where}: {why}; allowed: {allowed} (-T name=value)") from error
     parts = (found.hosted or found.parts)(size)
     if any(isinstance(part, Talks) for part in parts):
         from greenroom.asking.inspect_talk import talk_task

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import anyio
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
-from greenroom.conversation import Conversation, system
+from greenroom.conversation import Conversation
 
 T = TypeVar("T")
 
@@ -18,15 +18,6 @@ def chat(conversation: Conversation) -> list[ChatMessage]:
     """The conversation as Inspect's messages."""
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
     return [kinds[message["role"]](content=message["content"]) for message in conversation]
-
-
-def under(message: str | None, conversation: Conversation) -> Conversation:
-    """The conversation under a system message, before its own where it has one."""
-    if not message:
-        return conversation
-    if conversation and conversation[0]["role"] == "system":
-        return [system(f"{message}\n\n{conversation[0]['content']}"), *conversation[1:]]
-    return [system(message), *conversation]
 
 
 def error_line(error: Exception | str) -> str:

@@ -20,11 +20,12 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from rich.text import Text
 
 from greenroom.asking.answers import answered
-from greenroom.asking.calls import Once, error_line, together, under
+from greenroom.asking.calls import Once, error_line, together
 from greenroom.asking.choice import ask, scores
 from greenroom.asking.questions import Plan, Probe
 from greenroom.asking.readings import readings
 from greenroom.asking.types import Heard, Questions, Size, answers_frame
+from greenroom.conversation import under
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.measures import PARADIGM_ORDER
 

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from greenroom.asking.types import Answer, Ask, Lengths, Talk, answers_frame
-from greenroom.conversation import Conversation, MessageRole, split_reasoning
+from greenroom.conversation import LETTERS_A_TOKEN, Conversation, MessageRole, letters_in, split_reasoning, under
 from greenroom.conversation import system as system_message
 
 WAVE = 20  # talks held at once: enough for a full batch, few enough for the caches
 EMPTY, CUT_OFF = "empty", "cut off"  # why a reply without words is missing
-LETTERS_A_TOKEN = 4  # of a planned reply, as English text has them
 TEMPERATURE, TOP_P = 0.7, 0.9  # the usual chat settings, as wherever character is measured
 
 Said = Sequence[tuple[Ask, Answer]]
@@ -49,11 +48,7 @@ def chat_lengths(tokens: int) -> Lengths:
 def as_asked(ask: Ask, system: str | None) -> Conversation:
     """The conversation of an ask as it is sent: the subject hears `system` before the conversation's own system message,
     who plays the user does not."""
-    if not system or ask.by != "subject":
-        return ask.conversation
-    if ask.conversation and ask.conversation[0]["role"] == "system":
-        return [system_message(f"{system}\n{ask.conversation[0]['content']}"), *ask.conversation[1:]]
-    return [system_message(system), *ask.conversation]
+    return under(system, ask.conversation) if ask.by == "subject" else ask.conversation
 
 
 def replied(text: str, cut: bool) -> Answer:
@@ -138,7 +133,7 @@ def _played(talk: Talk, lengths: Lengths, first: bool) -> Plan:
         for ask in asks:
             times = max(1, len(ask.options))
             calls += times
-            characters += times * sum(len(message["content"]) for message in ask.conversation)
+            characters += times * letters_in([ask.conversation])
             tokens += times if ask.options else lengths.tokens[ask.kind]
 
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenroom.conversation import Conversation
-from greenroom.errors import GreenroomError, LibraryError
+from greenroom.errors import GreenroomError, LibraryError, wrong_field
 from greenroom.measures.design import shuffled
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def load_items(study: str, shape: type[Shape], file: str = "explore.yaml") -> Sh
     try:
         return shape.model_validate(yaml.safe_load(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise LibraryError(f"studies/{study}/{file}, field {where}: {first['msg']}") from error
+        field, why = wrong_field(error)
+        raise LibraryError(f"studies/{study}/{file}, field {field}: {why}") from error
 
 
 def chosen(of: int, count: int | None, seed: int, field: str, least: int = 1) -> list[int]:
@@ -68,9 +67,9 @@ class Size(BaseModel):
         try:
             return cls(**given)
         except ValidationError as error:
-            first = error.errors()[0]
-            field, message = str(first["loc"][0]), str(first["msg"]).removeprefix("Value error, ")
-            raise GreenroomError(f"{field} is {given.get(field)!r}: {message[:1].lower()}{message[1:]}") from error
+            where, why = wrong_field(error)
+            field = where.partition(".")[0]
+            raise GreenroomError(f"{field} is {given.get(field)!r}: {why[:1].lower()}{why[1:]}") from error
 
 
 @dataclass(frozen=True)

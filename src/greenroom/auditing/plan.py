@@ -9,7 +9,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from greenroom.asking.types import Questions, Talks
-from greenroom.conversation import Conversation
+from greenroom.conversation import Conversation, about_tokens, letters_in
 from greenroom.studies.study import Cost, Stage, is_local
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from greenroom.studies.study import Part
     from greenroom.subject import Subject
 
-LETTERS_A_TOKEN = 4  # as English text has them
 PROBES, PROBE_TOKENS = 16, 16  # of the short test of a local model's speed
 CALLS_A_SECOND = (5, 50)  # what hosted models commonly allow, from slow to fast
 
@@ -92,7 +91,7 @@ def speed(subject: Subject) -> Speed:
     subject.score(longer, ["Yes"] * PROBES)
     scored = time.perf_counter()
     written = sum(len(reply.tokens) for reply in replies)
-    return Speed(_tokens(_letters(longer)) / (scored - replied), max(written, 1) / (replied - began))
+    return Speed(about_tokens(letters_in(longer)) / (scored - replied), max(written, 1) / (replied - began))
 
 
 def _cost(part: Part, size: Any, seed: int, local: bool) -> Cost | None:
@@ -121,21 +120,13 @@ def _of_questions(part: Questions, cases: Sequence[Case], local: bool) -> Cost:
             nulls.add(probe.content)
             times = max(1, len(probe.texts), SAMPLES if probe.listed and not local else 0)
             calls += times
-            letters += times * _letters([probe.conversation])
+            letters += times * letters_in([probe.conversation])
             if not probe.texts:
                 written += OPEN.max_tokens or 0
             elif not local:
                 written += times * (REPLY_TOKENS if probe.listed else 1)
-    return Cost(calls, _tokens(letters), written)
+    return Cost(calls, about_tokens(letters), written)
 
 
 def _title(part: Part) -> str:
     return part.title if isinstance(part, Stage) else part.name
-
-
-def _letters(conversations: Sequence[Conversation]) -> int:
-    return sum(len(message["content"]) for conversation in conversations for message in conversation)
-
-
-def _tokens(letters: int) -> int:
-    return -(-letters // LETTERS_A_TOKEN)

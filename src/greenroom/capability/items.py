@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from greenroom.conversation import Conversation
-from greenroom.errors import LibraryError
+from greenroom.errors import LibraryError, wrong_field
 
 FOLDER = Path(__file__).parent / "questions"
 TRIES = 200
@@ -151,9 +151,8 @@ def _family(path: Path) -> Family:
     try:
         return Family.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise LibraryError(f"{path.name}: {where or 'file'}: {first['msg']}") from error
+        field, why = wrong_field(error)
+        raise LibraryError(f"{path.name}: {field or 'file'}: {why}") from error
     except yaml.YAMLError as error:
         raise LibraryError(f"{path.name} is no YAML ({' '.join(str(error).split())})") from error
 

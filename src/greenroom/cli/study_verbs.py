@@ -95,16 +95,16 @@ def sized(study: Study, given: Mapping[str, Any], *, quick: bool) -> Size:
     """The study's quick or standard size with what was given in text; a usage error names the option that is wrong."""
     from pydantic import ValidationError
 
+    from greenroom.errors import wrong_field
+
     base: Any = study.sizes["quick" if quick else "standard"]
     values = {name: _plural(value) if _is_list(type(base), name) else value for name, value in given.items()}
     try:
         return type(base)(**{**dict(base), **values})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else ""
-        what = f"{_dashed(where)} {given.get(where, '')!r}: " if where else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(f"{what}{message[:1].lower()}{message[1:]}") from error
+        where, why = wrong_field(error)
+        field = where.partition(".")[0]
+        raise typer.BadParameter(f"{_dashed(field)} {given.get(field, '')!r}: {why[:1].lower()}{why[1:]}") from error
 
 
 def _measured(

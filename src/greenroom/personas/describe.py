@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from greenroom.errors import LibraryError
+from greenroom.errors import LibraryError, wrong_field
 from greenroom.personas.library import FOLDER
 from greenroom.personas.persona import Trait
 from greenroom.personas.yaml_entries import read_yaml
@@ -99,9 +99,10 @@ def _trait(raw: dict[str, Any], source: str) -> Trait:
     try:
         return Trait.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        raise LibraryError(f"{source} makes no trait ({field}: {first['msg']}); change it and try again") from error
+        field, why = wrong_field(error)
+        raise LibraryError(
+            f"{source} makes no trait ({field or 'as a whole'}: {why}); change it and try again"
+        ) from error
 
 
 def _asked(author: str, prompt: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from greenroom.asking.types import Lengths, Questions, Size, Talk, Talks
-from greenroom.conversation import Conversation
+from greenroom.conversation import Conversation, about_tokens, letters_in
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.run import Run, StageResult
@@ -132,8 +132,7 @@ class Cost:
     @classmethod
     def of(cls, conversations: Sequence[Conversation], reply_tokens: int) -> Cost:
         """Of one reply to each conversation, of so many tokens at most; four letters of a prompt count as a token."""
-        letters = sum(len(message["content"]) for one in conversations for message in one)
-        return cls(len(conversations), -(-letters // 4), len(conversations) * reply_tokens)
+        return cls(len(conversations), about_tokens(letters_in(conversations)), len(conversations) * reply_tokens)
 
     @classmethod
     def of_talks(cls, talks: Sequence[Talk], lengths: Lengths) -> Cost:
@@ -141,7 +140,7 @@ class Cost:
         from greenroom.asking.talk import planned
 
         made = planned(talks, lengths)
-        return cls(made.calls, -(-made.characters // 4), made.tokens)
+        return cls(made.calls, about_tokens(made.characters), made.tokens)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
