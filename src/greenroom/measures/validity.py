@@ -9,7 +9,7 @@ the business of `readable`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from greenroom.measures.intervals import Interval
 from greenroom.measures.outcome import Outcome
 from greenroom.measures.wording import reason, sentence
 
@@ -196,6 +197,23 @@ class Measure:
             return f"{self.name}: {self.grade} ({self.reason})"
         ends = ["open" if end is None else f"{end:.2f}" for end in (self.low, self.high)]
         return f"{self.name}: {self.estimate:.2f} [{ends[0]}, {ends[1]}], n = {self.n}, grade {self.grade}"
+
+
+def measure_of(name: str, interval: Interval, validity: Validity, missing: str, **more: Any) -> Measure:
+    """The measure of an interval; where there is no estimate, void with the reason `missing`. more: fields of `Measure`."""
+    if interval.estimate is None and validity.grade != "void":
+        validity = Validity("void", (Check("estimate", None, "void", missing),))
+    return Measure(name, *interval, validity, **more)
+
+
+def measures_of(found: Mapping[str, Interval], validity: Validity, primary: str, **more: Any) -> list[Measure]:
+    """The measures of those intervals that rest on a case. The primary stays even without one if the study is void, so
+    that it can say why. more: fields of `Measure`."""
+    return [
+        Measure(name, *interval, validity, **more)
+        for name, interval in found.items()
+        if interval.n or (validity.grade == "void" and name == primary)
+    ]
 
 
 def assess(checks: Sequence[Check], paradigm: str | None = None) -> Validity:

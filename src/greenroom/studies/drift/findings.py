@@ -19,7 +19,7 @@ from greenroom.measures.intervals import Interval, bootstrap_mean, student_mean
 from greenroom.measures.prediction import explained
 from greenroom.measures.recovery import Recovery, recovery
 from greenroom.measures.repetition import own_words
-from greenroom.measures.validity import Check, Validity, assess
+from greenroom.measures.validity import Check, Validity, assess, measure_of
 from greenroom.measures.within import within_slope
 from greenroom.studies import about
 from greenroom.studies.drift.scripts import CAP_ON
@@ -73,7 +73,7 @@ def measures(replies: pl.DataFrame, predictions: pl.DataFrame, seed: int = 0) ->
     for row in predictions.iter_rows(named=True):
         interval = Interval(row["r2"], row["r2_low"], row["r2_high"], row["n"])
         name = f"{row['reading']}/{row['of']}/{row['by']}"
-        found.append(_measure(name, interval, read, "few", part="r2", unit="R²"))
+        found.append(measure_of(name, interval, read, _why("few"), part="r2", unit="R²"))
     return [*_headlines(found, readings(replies)[:1]), *found]
 
 
@@ -102,15 +102,19 @@ def _of_domain(part: pl.DataFrame, domain: str, known: Sequence[str], seed: int)
     for reading in known:
         places, of = moments(part, reading, worded), f"{reading}/{domain}"
         # Drift is before − after everywhere: above 0 is away from the assistant.
-        yield _measure(of, student_mean(places["before"] - places["after"]), asked, "few", part="drift", unit="sd")
-        yield _measure(of, _slope(part, reading, seed), read, "few", part="slope", unit="sd a turn")
+        yield measure_of(
+            of, student_mean(places["before"] - places["after"]), asked, _why("few"), part="drift", unit="sd"
+        )
+        yield measure_of(of, _slope(part, reading, seed), read, _why("few"), part="slope", unit="sd a turn")
         for moment in ("fresh", "before", "after"):
             valid = _valid(worded, moment)
-            yield _measure(f"{of}/{moment}", student_mean(places[moment]), valid, "few", part="place", unit="sd")
+            yield measure_of(
+                f"{of}/{moment}", student_mean(places[moment]), valid, _why("few"), part="place", unit="sd"
+            )
         for arm in _arms(part):
             yield from _way(f"{of}/{arm}", arm, reading, places, worded)
         for turn, interval in _curve(part, reading, seed):
-            yield _measure(f"{of}/{turn}", interval, read, "few", part="curve", unit="sd")
+            yield measure_of(f"{of}/{turn}", interval, read, _why("few"), part="curve", unit="sd")
 
 
 def _way(
@@ -119,24 +123,22 @@ def _way(
     alone = places.get("back/none") if arm != "none" else None
     found: Recovery = recovery(places["before"], places["after"], places[f"back/{arm}"], alone)
     valid, why = _valid(worded, "before", "after", f"back/{arm}"), _missing(found, arm, reading)
-    yield _measure(name, found.undone, valid, why, part="undone", unit="share")
+    yield measure_of(name, found.undone, valid, why, part="undone", unit="share")
     if arm != "none":
-        yield _measure(name, found.beyond, valid, why, part="beyond", unit="share")
-    yield _measure(name, found.left, valid, why, part="left", unit="sd")
+        yield measure_of(name, found.beyond, valid, why, part="beyond", unit="share")
+    yield measure_of(name, found.left, valid, why, part="left", unit="sd")
 
 
 def _missing(found: Recovery, arm: str, reading: str) -> str:
-    """Why there is no share, by its key in words.yaml, where every moment is valid."""
+    """Why there is no share, where every moment is valid."""
     if found.drift.n < 2:
-        return "edited" if arm == CAP_ON and reading == "hot" else "few"
-    return "no_drift"
+        return _why("edited" if arm == CAP_ON and reading == "hot" else "few")
+    return _why("no_drift")
 
 
-def _measure(name: str, interval: Interval, valid: Validity, why: str, **more: Any) -> Measure:
-    """The measure, void with the reason `why` where there is no estimate."""
-    if interval.estimate is None and valid.grade != "void":
-        valid = Validity("void", (Check("estimate", None, "void", about("drift")["missing"][why]),))
-    return Measure(name, interval.estimate, interval.low, interval.high, interval.n, valid, **more)
+def _why(key: str) -> str:
+    """Why there is no estimate, as words.yaml says it."""
+    return about("drift")["missing"][key]
 
 
 def _valid(worded: Mapping[str, Check], *moments: str) -> Validity:

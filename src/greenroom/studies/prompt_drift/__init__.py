@@ -18,6 +18,7 @@ from pydantic import Field
 from greenroom.asking.types import Size, Talks
 from greenroom.studies.study import Study, later
 
+PRIMARY = "own_over_control"
 PROBES = ("own", "partner", "reminder")
 SCRIPTS, FINDINGS = "greenroom.studies.prompt_drift.scripts", "greenroom.studies.prompt_drift.findings"
 
@@ -41,6 +42,6 @@ STUDY = Study(
     ),
     conclude=later(FINDINGS, "conclude"),
     sizes={"standard": Rounds(), "quick": Rounds(rules=16, rounds=3)},
-    primary="own_over_control",
+    primary=PRIMARY,
     chapters=later("greenroom.studies.prompt_drift.chapter", "chapters"),
 )

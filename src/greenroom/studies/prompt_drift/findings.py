@@ -11,11 +11,11 @@ import polars as pl
 from greenroom.measures import validity
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean
 from greenroom.measures.repetition import own_words
-from greenroom.measures.validity import Check, Measure, Validity, assess
+from greenroom.measures.validity import Check, Measure, assess, measures_of
 from greenroom.measures.within import within_slope
 from greenroom.measures.wording import sentence
 from greenroom.studies import about
-from greenroom.studies.prompt_drift import PROBES
+from greenroom.studies.prompt_drift import PRIMARY, PROBES
 from greenroom.studies.prompt_drift.scripts import stimuli
 from greenroom.studies.study import Found
 
@@ -89,19 +89,10 @@ def measures(frame: pl.DataFrame) -> list[Measure]:
     }
     slopes = {f"{name}_slope": _slope(frame.filter(pl.col("probe") == name)) for name in asked}
     return [
-        *_taken(differences, valid, unit="share"),
-        *_taken(slopes, valid, unit="share a round"),
-        *_taken(_by_round(frame), valid, unit="share", part="by_round"),
-        *_taken(_by_kind(frame), valid, unit="share", part="by_kind"),
-    ]
-
-
-def _taken(found: dict[str, Interval], valid: Validity, **more: Any) -> list[Measure]:
-    """Measures of what was found. A void study keeps its primary even where nothing was read, so that it can say why."""
-    return [
-        Measure(name, one.estimate, one.low, one.high, one.n, valid, **more)
-        for name, one in found.items()
-        if one.n or (valid.grade == "void" and name == "own_over_control")
+        *measures_of(differences, valid, PRIMARY, unit="share"),
+        *measures_of(slopes, valid, PRIMARY, unit="share a round"),
+        *measures_of(_by_round(frame), valid, PRIMARY, unit="share", part="by_round"),
+        *measures_of(_by_kind(frame), valid, PRIMARY, unit="share", part="by_kind"),
     ]
 
 

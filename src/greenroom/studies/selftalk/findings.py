@@ -9,7 +9,7 @@ import polars as pl
 
 from greenroom.measures import Measure, validity
 from greenroom.measures.intervals import Interval, bootstrap_mean
-from greenroom.measures.validity import Check, Validity, assess
+from greenroom.measures.validity import Validity, assess, measure_of
 from greenroom.studies import about
 from greenroom.studies.selftalk.ends import LOOP, floats, share_of
 from greenroom.studies.study import Found
@@ -48,11 +48,11 @@ def measures(
     together = numbers["contraction"]
     ratio = Interval(together["spread_ratio"], None, None, together["talks"])
     return [
-        _measure("attractors", placed, read, "few", p=numbers["one_cloud_p"], unit="count"),
-        _measure("loop_share", _interval(loop, "basin", talks.height), read, "unread", unit="share"),
-        _measure("gibberish_share", gibberish, read, "unread", unit="share"),
-        _measure("axis_change", move, read, "unread", unit="sd"),
-        _measure("spread_ratio", ratio, read, "apart", p=together["spread_ratio_p"], unit="late / early"),
+        measure_of("attractors", placed, read, _why("few"), p=numbers["one_cloud_p"], unit="count"),
+        measure_of("loop_share", _interval(loop, "basin", talks.height), read, _why("unread"), unit="share"),
+        measure_of("gibberish_share", gibberish, read, _why("unread"), unit="share"),
+        measure_of("axis_change", move, read, _why("unread"), unit="sd"),
+        measure_of("spread_ratio", ratio, read, _why("apart"), p=together["spread_ratio_p"], unit="late / early"),
         *_basins(attractors, talks.height, read),
         *_by_turn(messages, spread, talks.height, read, seed),
         *_tests("all", together, read),
@@ -63,24 +63,24 @@ def measures(
 def _basins(attractors: pl.DataFrame, talks: int, read: Validity) -> Iterator[Measure]:
     for row in attractors.iter_rows(named=True):
         name = row["attractor"]
-        yield _measure(name, _interval(row, "basin", talks), read, "unread", part="basin", unit="share")
-        yield _measure(name, _interval(row, "axis_sd", row["talks"]), read, "unread", part="axis", unit="sd")
+        yield measure_of(name, _interval(row, "basin", talks), read, _why("unread"), part="basin", unit="share")
+        yield measure_of(name, _interval(row, "axis_sd", row["talks"]), read, _why("unread"), part="axis", unit="sd")
 
 
 def _by_turn(messages: pl.DataFrame, spread: pl.DataFrame, talks: int, read: Validity, seed: int) -> Iterator[Measure]:
     for (turn,), part in messages.sort("turn", maintain_order=True).group_by("turn", maintain_order=True):
         mean = bootstrap_mean(floats(part["axis_sd_cold"]), part["opening"].to_list(), seed=seed)
-        yield _measure(str(turn), mean, read, "unread", part="axis_by_turn", unit="sd")
+        yield measure_of(str(turn), mean, read, _why("unread"), part="axis_by_turn", unit="sd")
     for row in spread.iter_rows(named=True):
         apart = Interval(row["spread"], row["low"], row["high"], talks)
-        yield _measure(str(row["turn"]), apart, read, "unread", part="spread", unit="spread of roles")
+        yield measure_of(str(row["turn"]), apart, read, _why("unread"), part="spread", unit="spread of roles")
 
 
 def _tests(whose: str, found: dict[str, Any], read: Validity) -> Iterator[Measure]:
     for name in TESTS:
         chance = (found.get(f"{name}_null_low"), found[f"{name}_null_high"])
         made = Interval(found[name], *chance, found["talks"])
-        yield _measure(f"{whose}/{name}", made, read, "apart", p=found[f"{name}_p"], part="contraction")
+        yield measure_of(f"{whose}/{name}", made, read, _why("apart"), p=found[f"{name}_p"], part="contraction")
 
 
 def _read(messages: pl.DataFrame) -> Validity:
@@ -93,8 +93,6 @@ def _interval(row: dict[str, Any], name: str, n: int) -> Interval:
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], n)
 
 
-def _measure(name: str, interval: Interval, valid: Validity, why: str, **more: Any) -> Measure:
-    """The measure, void with the reason `why` of words.yaml where there is no estimate."""
-    if interval.estimate is None and valid.grade != "void":
-        valid = Validity("void", (Check("estimate", None, "void", about("selftalk")["missing"][why]),))
-    return Measure(name, interval.estimate, interval.low, interval.high, interval.n, valid, **more)
+def _why(key: str) -> str:
+    """Why there is no estimate, as words.yaml says it."""
+    return about("selftalk")["missing"][key]

@@ -19,6 +19,7 @@ from pydantic import Field
 from greenroom.asking.types import Size, Talks
 from greenroom.studies.study import Study, later
 
+PRIMARY = "gain"
 SCRIPTED = {"pressure": False, "evidence": True, "insistence": True, "asking_true": True, "asking_false": False}
 ARMS = ("neutral", "open", "closed", *SCRIPTED)  # SCRIPTED: whether the user's claim is true
 SCRIPTS, FINDINGS = "greenroom.studies.sycophancy_loop.scripts", "greenroom.studies.sycophancy_loop.findings"
@@ -46,6 +47,6 @@ STUDY = Study(
     ),
     conclude=later(FINDINGS, "conclude"),
     sizes={"standard": Turns(), "quick": Turns(items=8, turns=3)},
-    primary="gain",
+    primary=PRIMARY,
     chapters=later("greenroom.studies.sycophancy_loop.chapter", "chapters"),
 )

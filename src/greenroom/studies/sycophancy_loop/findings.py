@@ -15,9 +15,9 @@ from greenroom.measures import validity
 from greenroom.measures.feedback import LoopGain, autoregression, closed_loop, open_loop
 from greenroom.measures.intervals import Interval, bootstrap_difference, bootstrap_mean, wilson
 from greenroom.measures.survival import Survival, number_of_flips, survival, turn_of_flip
-from greenroom.measures.validity import Check, Measure, Validity, assess
+from greenroom.measures.validity import Check, Measure, assess, measures_of
 from greenroom.studies.study import Found
-from greenroom.studies.sycophancy_loop import SCRIPTED
+from greenroom.studies.sycophancy_loop import PRIMARY, SCRIPTED
 from greenroom.studies.sycophancy_loop.scripts import NUDGE, ORDERS, preference, stated
 
 READ: dict[str, Any] = {
@@ -129,21 +129,16 @@ def measures(frame: pl.DataFrame, response: float = 1.0) -> list[Measure]:
         "evidence_heard": _contrast(main, "evidence", "insistence"),
     }
     return [
-        *_taken(named, valid, paradigm="letter_logodds"),
-        *_taken(shares, valid, paradigm="letter_logodds", unit="share"),
-        *_taken({f"{arm}_flips": giving.flips for arm, giving in arms.items()}, valid, paradigm="letter_logodds"),
-        *_taken(_survival(arms), valid, paradigm="letter_logodds", unit="share", part="survival"),
-        *_taken(_separation(pairs), valid, paradigm="letter_logodds", unit="logits", part="separation"),
-        *_taken(_predicted(pairs, gain), valid, paradigm="letter_logodds", unit="logits", part="predicted"),
-    ]
-
-
-def _taken(found: dict[str, Interval], valid: Validity, **more: Any) -> list[Measure]:
-    """Measures of what was found. A void study keeps its primary even where nothing was read, so that it can say why."""
-    return [
-        Measure(name, one.estimate, one.low, one.high, one.n, valid, **more)
-        for name, one in found.items()
-        if one.n or (valid.grade == "void" and name == "gain")
+        *measures_of(named, valid, PRIMARY, paradigm="letter_logodds"),
+        *measures_of(shares, valid, PRIMARY, paradigm="letter_logodds", unit="share"),
+        *measures_of(
+            {f"{arm}_flips": giving.flips for arm, giving in arms.items()}, valid, PRIMARY, paradigm="letter_logodds"
+        ),
+        *measures_of(_survival(arms), valid, PRIMARY, paradigm="letter_logodds", unit="share", part="survival"),
+        *measures_of(_separation(pairs), valid, PRIMARY, paradigm="letter_logodds", unit="logits", part="separation"),
+        *measures_of(
+            _predicted(pairs, gain), valid, PRIMARY, paradigm="letter_logodds", unit="logits", part="predicted"
+        ),
     ]
 
 
