@@ -169,7 +169,7 @@ def test_a_wrong_command_line_is_one_line(
             2,
             "error: the library peft.tuners is not installed; greenroom doctor says how to mend that",
         ),
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing to keep"),
     ],
 )
 def test_a_failure_is_one_line(

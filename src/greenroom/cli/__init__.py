@@ -17,12 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         code = 1
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt as stop:
+        code = _interrupted(stop)
     except SystemExit as stop:  # typer leaves this way when the pipe behind stdout was closed
         code = stop.code if isinstance(stop.code, int) else 1
-    if code == INTERRUPTED:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
     _drop_closed_pipe()
     return code
 
@@ -30,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from greenroom.cli.app import command
+    from greenroom.cli.app import Interrupted, command
     from greenroom.errors import GreenroomError
 
     # A usage error's class: typer's own in new versions, click's in old ones, and BadParameter's parent in both.
@@ -38,8 +36,8 @@ def _run(arguments: list[str]) -> int:
     try:
         result = command().main(args=arguments, prog_name="greenroom", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except typer.Abort:
-        return INTERRUPTED
+    except (Interrupted, typer.Abort) as stop:
+        return _interrupted(stop.__cause__ or stop)
     except GreenroomError as error:
         return _fail(str(error), error.exit_code)
     except ModuleNotFoundError as error:
@@ -60,6 +58,16 @@ def _run(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "greenroom"
         return _fail(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {verb} --help", 2)
+
+
+def _interrupted(stop: BaseException) -> int:
+    """Says what was kept. Whoever keeps finished work leaves a note on the interruption as it passes (`add_note`)."""
+    kept = "; ".join(getattr(stop, "__notes__", ()))
+    print(
+        f"interrupted; {f'{kept}: run the same command again to resume' if kept else 'nothing to keep'}",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
 
 
 def _fail(message: str, code: int) -> int:

@@ -27,8 +27,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
+class Interrupted(Exception):
+    """Ctrl-C, as it leaves a verb: its cause is the KeyboardInterrupt, of which typer would keep the exit code alone."""
+
+
 class Verbs(TyperGroup):
     """The verbs as typer sees them, each made at its first use."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted from stop
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for names in grouped().values() for name in names]

@@ -93,6 +93,11 @@ def worst(grades: Iterable[Grade]) -> Grade:
     return max(found, key=GRADES.index) if found else "void"
 
 
+def in_words(grade: Grade) -> str:
+    """What a grade means to somebody who wants to use the number: good, usable with caution, or unusable."""
+    return reason("grades", grade)
+
+
 @dataclass(frozen=True)
 class Check:
     """One check: its value (None when there was nothing to compute), its grade, and a sentence that says it."""
