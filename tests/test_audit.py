@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def test_a_finished_run_is_not_run_again(tiny_audit: Path, tiny_model: Path, cac
 
     again = audit(str(tiny_model), tiny_audit, quick=True, full=True, progress=Fails())
     assert again.summary == json.loads((tiny_audit / "summary.json").read_text())
-    assert str(again).splitlines()[-1].endswith("report.html")
+    *_, report, verdict = str(again).splitlines()
+    assert report.endswith("report.html")
+    assert verdict == again.summary["verdict"]
+    assert re.fullmatch(r"Of \d+ studies, the main figure is (good|usable with caution|unusable) in \d+ \(.+\)\.", verdict)
 
 
 class Interrupts(Progress):

@@ -17,6 +17,7 @@ from inspect_ai._util.error import PrerequisiteError
 from inspect_ai._util.registry import registry_lookup
 from inspect_ai.model import GenerateConfig, Logprob, Logprobs, Model, ModelOutput, ModelUsage, get_model
 
+from greenroom import testing
 from greenroom.asking.answers import rows
 from greenroom.asking.checks import checks
 from greenroom.asking.choice import CANNOT_SCORE, SAMPLES, option_logprobs, trailing_logprob, unsupported
@@ -28,7 +29,7 @@ from greenroom.asking.types import Case, Condition, Heard, Option, Questions, Si
 from greenroom.conversation import Conversation, system, user
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.studies.costly_sacrifice import STUDY, Grid
-from greenroom.testing import Planted, answers_from, model_from
+from greenroom.testing import Planted, Refuser, answers_from, model_from
 
 Reply = Callable[[list[Any], GenerateConfig], ModelOutput]
 OPTIONS = (Option("tea", ("drink tea", "have tea"), ("tea",)), Option("mud", ("drink mud",), ("mud",)))
@@ -382,6 +383,17 @@ def test_a_task_scores_each_paradigm_and_its_log_gives_the_answers(tmp_path: Any
     assert score["cloze"] == pytest.approx(read["probability"].mean())
     (first, *_) = [event for event in log.samples[0].events if event.event == "model"]
     assert [message.role for message in first.input][:2] == ["system", "user"]
+
+
+@pytest.mark.parametrize(("subject", "void"), [(testing.Subject(), True), (Refuser(), True), (Planted(), False)])
+def test_what_inspect_prints_says_void_and_holds_no_nan(subject: testing.Subject, void: bool, tmp_path: Any) -> None:
+    size = Grid(situations=12)
+    plan = Plan.of(STUDY.parts(size), size, 0)
+    how: dict[str, Any] = {"display": "none", "log_dir": str(tmp_path), "log_level": "error"}
+    (log,) = inspect_eval(task_of(STUDY, size), model=model_from(subject, plan), **how)
+    (score,) = log.results.scores
+    assert not any(math.isnan(one.value) for one in score.metrics.values())
+    assert any("(void)" in name for name in score.metrics) is void
 
 
 # --- Inspect's names -------------------------------------------------------------------------------------------------

@@ -15,19 +15,20 @@ from inspect_ai._util.registry import registry_lookup  # not public, but how Ins
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model, get_model
-from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from rich.text import Text
 
 from greenroom.asking.answers import answered
 from greenroom.asking.calls import Once, error_line, together
+from greenroom.asking.checks import checks
 from greenroom.asking.choice import ask, scores
 from greenroom.asking.questions import Plan, Probe
 from greenroom.asking.readings import readings
 from greenroom.asking.types import Heard, Questions, Size, answers_frame
 from greenroom.conversation import under
 from greenroom.errors import GreenroomError, ModelError
-from greenroom.measures import PARADIGM_ORDER
+from greenroom.measures import PARADIGM_ORDER, assess
 
 MAX_SAMPLES = 4096  # all at once: what is not in flight cannot share a prefix
 ANSWERS, FACTORS = "answers", "factors"  # in the store of a sample
@@ -187,7 +188,8 @@ def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None]) -> 
 
 def _preferences(plan: Plan) -> Scorer:
     """The scorer: by paradigm the mean probability of each case's first option; where there are more than two options,
-    of each (`cloze/weights`). NaN (unscored) where it is missing, with the reasons."""
+    of each (`cloze/weights`). NaN (unscored) where it is missing, with the reasons. A paradigm whose answers cannot be
+    believed, all samples together, is printed as "letter (void)"."""
     asked = [(part, case) for part, case in plan.cases if case.right is None]
     names = list(dict.fromkeys(option.id for _, case in asked for option in case.options))
     firsts = {(part.name, case.id): case.options[0].id for part, case in asked if case.options}
@@ -206,15 +208,32 @@ def _preferences(plan: Plan) -> Scorer:
             return f"{row['paradigm']}/{row['option'] or first}"
         return row["paradigm"] if row["option"] in (None, first) else None
 
-    @scorer(name="preferences", metrics=[{"*": [mean(), stderr()]}])
+    heard: dict[tuple[str, int], pl.DataFrame] = {}
+
+    @metric(name="preferences")
+    def shares() -> Metric:
+        def computed(scores: list[SampleScore]) -> dict[str, float]:
+            """Means over the samples in which there is one, none where there is none; a void paradigm says so by name."""
+            frame = readings(pl.concat(heard.values())) if heard else None
+            void = {one for one in paradigms if frame is None or assess(checks(frame, one), one).grade == "void"}
+            told: dict[str, float] = {}
+            for name in keys:
+                found = [score.score.value[name] for score in scores]  # type: ignore[index]
+                there = [float(value) for value in found if not math.isnan(float(value))]  # type: ignore[arg-type]
+                if there:
+                    told[f"{name} (void)" if name.partition("/")[0] in void else name] = sum(there) / len(there)
+            return told
+
+        return computed
+
+    @scorer(name="preferences", metrics=[shares()])
     def preferences() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             found: dict[str, list[float]] = {name: [] for name in keys}
             missing: dict[str, None] = {}
-            frame = readings(
-                answers_frame(list(pl.DataFrame(state.store.get(ANSWERS)).iter_rows(named=True)), plan.factors)
-            )
-            for row in frame.filter(pl.col("wording") == "main").iter_rows(named=True):
+            frame = answers_frame(list(pl.DataFrame(state.store.get(ANSWERS)).iter_rows(named=True)), plan.factors)
+            heard[str(state.sample_id), state.epoch] = frame
+            for row in readings(frame).filter(pl.col("wording") == "main").iter_rows(named=True):
                 if row["probability"] is None:
                     missing[f"{row['paradigm']}: {row['missing']}"] = None
                 elif (own := key(row)) in found:

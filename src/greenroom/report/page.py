@@ -18,10 +18,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from greenroom.measures.validity import in_words
 from greenroom.report.format import number, plain
 from greenroom.report.parts import TEMPLATES, Chapter, palette, words
 from greenroom.report.results import Results, RunResults
-from greenroom.report.tables import headline_measures, tally, validity
+from greenroom.report.tables import headline_measures, tally, validity, verdict
 from greenroom.store import write_text
 
 NAME = "report.html"
@@ -53,6 +54,7 @@ def write_page(run: RunResults, chapters: Sequence[Chapter], headline: str, stud
             references=_references(studies),
             strip=next((chapter.strip for chapter in chapters if chapter.strip), None),
             stamp=_stamp(run),
+            verdict=verdict(run, studies),
             repeat=_repeat(run),
             data=_data(shown),
             plotly=_plotly(shown),
@@ -139,16 +141,19 @@ def _plotly(chapters: Sequence[Chapter]) -> Markup:
 
 
 def _stamp(run: RunResults) -> dict[str, str]:
-    """The grade of the first primary measure, and how many measures have which grade."""
+    """The grade of a run's one main figure, none where there are several (one of many is not the run's), and how many
+    figures can be used."""
     measures, page = headline_measures(run), words()["page"]
     primary = measures.filter("primary")
-    first = primary.row(0, named=True) if primary.height else None
-    counts = ", ".join(f"{n} {name}" for name, n in tally(measures))
+    first = primary.row(0, named=True) if primary.height == 1 else None
+    counts: dict[str, int] = {}
+    for grade, n in tally(measures):
+        counts[in_words(grade)] = counts.get(in_words(grade), 0) + n  # type: ignore[arg-type]
+    told = ", ".join(f"{n} are {meaning}" for meaning, n in counts.items())
     return {
         "grade": first["grade"] if first else "",
         "of": plain(first["name"]) if first else "",
-        "meaning": words()["grades"].get(first["grade"], "") if first else "",
-        "tally": page["tally"].format(n=measures.height, counts=counts) if measures.height else "",
+        "tally": page["tally"].format(n=measures.height, counts=told) if measures.height else "",
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from greenroom.measures.validity import in_words
 from greenroom.report.format import between, number, plain
 from greenroom.report.parts import VOID, Chapter, Exhibit, Results, Table, words
 from greenroom.report.results import RunResults
@@ -83,6 +84,24 @@ def headline_measures(run: RunResults) -> pl.DataFrame:
     return run.measures.filter(pl.col("part") == "").with_columns(
         measure=pl.concat_str("study", "name", "paradigm", separator=" · ", ignore_nulls=True).str.replace_all("_", " ")
     )
+
+
+def verdict(run: RunResults, studies: Sequence[Results]) -> str:
+    """How far the run's main figures can be used, in one sentence, and of a single one why; "" where there is none."""
+    primary, text = run.measures.filter("primary"), words()["verdict"]
+    if primary.is_empty():
+        return ""
+    if primary.height == 1:
+        row = primary.row(0, named=True)
+        reason = row["reason"][:1].lower() + row["reason"][1:].rstrip(".")
+        return text["one"].format(measure=plain(row["name"]), grade=in_words(row["grade"]), reason=reason)
+    titles = {one.name: str(one.words["title"]).lower() for one in studies}
+    found: dict[str, list[str]] = {}
+    for grade in GRADES:
+        for study in primary.filter(pl.col("grade") == grade)["study"]:
+            found.setdefault(in_words(grade), []).append(titles.get(study, plain(study)))  # type: ignore[arg-type]
+    parts = [text["part"].format(grade=grade, n=len(own), studies=", ".join(own)) for grade, own in found.items()]
+    return text["many"].format(n=primary.height, parts=", ".join(parts))
 
 
 def validity(run: RunResults) -> Chapter | None:

@@ -179,11 +179,13 @@ def _summarised(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     from greenroom.measures.validity import MEASURE_SCHEMA
     from greenroom.report.results import MEASURES, RunResults
+    from greenroom.report.tables import verdict
     from greenroom.runs.tables import write_table
 
     write_table(run.path / MEASURES, pl.DataFrame(rows, schema={"study": pl.String, **MEASURE_SCHEMA}))
     _, headline, chapters = _page(run.path)
-    shown = studies_of(RunResults.of(run.path))
+    results = RunResults.of(run.path)
+    shown = studies_of(results)
     return {
         "model": run.manifest["subject"],
         "fingerprint": run.manifest["fingerprint"],
@@ -191,6 +193,7 @@ def _summarised(run: Run, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "size": run.manifest["config"]["size"],
         "studies": [results.name for results in shown],
         "headline": headline,
+        "verdict": verdict(results, shown),
         "findings": [[one.title, one.finding, list(one.lines)] for one in chapters],
         "warnings": [warning for one in chapters for warning in one.warnings],
         "measures": [row for row in rows if row["part"] == ""],

@@ -249,7 +249,8 @@ class StudyResult:
             lines += [f"    {line}" for line in more]
         lines += [f"  warning: {text}" for text in said["warnings"]]
         foot = f"  {said['seconds']:.0f} s, {said['peak_rss_gib']:.1f} GiB, seed {said['seed']}"
-        return "\n".join([*lines, "", foot, f"  Report: {self.path / 'report.html'}"])
+        last = [said["verdict"]] if said.get("verdict") else []
+        return "\n".join([*lines, "", foot, f"  Report: {self.path / 'report.html'}", *last])
 
 
 @dataclass(frozen=True)

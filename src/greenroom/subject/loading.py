@@ -49,10 +49,11 @@ def load(
     kind = kinds[dtype] if dtype != "auto" else (torch.float32 if place.type == "cpu" else torch.bfloat16)
     written = None if template is None else template_text(template)
     source = _source(name)
+    made_for = None if adapter is None else _base_of(str(adapter))  # before minutes of loading
     with _quiet():
         model, tokenizer = _read(source, name, kind)
         if adapter is not None:
-            model = _adapted(model, str(adapter), name)
+            model = _adapted(model, str(adapter), name, made_for)
     model.to(place)
     if written is not None:
         tokenizer.chat_template = written
@@ -216,7 +217,8 @@ def _read(source: str, name: str, kind: Any) -> tuple[Any, Any]:
     local = Path(source).is_dir()
     try:
         if not local:
-            _require_reachable(source)
+            expected = f"a folder, a .gguf file, a Hugging Face id or {EMBEDDED}"
+            _require_reachable(source, "config.json", f"no model {source!r}", expected)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=kind, local_files_only=local)
     except ModelError:
@@ -233,35 +235,44 @@ def _read(source: str, name: str, kind: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _require_reachable(repo: str) -> None:
-    """Fails within seconds when a Hub id is neither in the local Hub cache nor reachable, instead of retrying for minutes."""
+def _require_reachable(repo: str, file: str, missing: str, expected: str) -> None:
+    """Fails within seconds when a Hub id is neither in the local Hub cache nor reachable, instead of retrying for minutes.
+
+    file: what it must hold. missing, expected: the words of the error.
+    """
     import httpx
     from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    if isinstance(try_to_load_from_cache(repo, "config.json"), str):
-        return
     try:
+        if isinstance(try_to_load_from_cache(repo, file), str):
+            return
         HfApi().model_info(repo, timeout=5)
+    except HFValidationError as error:
+        raise ModelError(f"{missing}; expected {expected}") from error
     except Exception as error:
         network = isinstance(error, httpx.HTTPError | OSError) and not getattr(error, "response", None)
         reason = "the Hugging Face Hub cannot be reached" if network else _first_line(error)
-        raise ModelError(
-            f"no model {repo!r} ({reason}); expected a folder, a .gguf file, a Hugging Face id or {EMBEDDED}"
-        ) from error
+        raise ModelError(f"{missing} ({reason}); expected {expected}") from error
 
 
-def _adapted(model: Any, adapter: str, name: str) -> Any:
+def _base_of(adapter: str) -> str | None:
+    """The base model that an adapter says it was made for; ModelError where there is no adapter."""
     path = Path(adapter)
     settings = path / "adapter_config.json"
-    if path.exists() and not settings.is_file():
-        raise ModelError(f"{adapter} has no adapter_config.json; expected a PEFT adapter folder")
-    if settings.is_file():
-        try:
-            base = json.loads(settings.read_text()).get("base_model_name_or_path")
-        except ValueError as error:
-            raise ModelError(f"{settings} is not readable JSON ({error})") from error
-    else:
-        base = None
+    if not path.exists():
+        expected = "a PEFT adapter folder or its Hugging Face id"
+        _require_reachable(adapter, settings.name, f"there is no adapter {adapter}", expected)
+        return None
+    if not settings.is_file():
+        raise ModelError(f"{adapter} has no {settings.name}; expected a PEFT adapter folder")
+    try:
+        return json.loads(settings.read_text()).get("base_model_name_or_path")
+    except ValueError as error:
+        raise ModelError(f"{settings} is not readable JSON ({error})") from error
+
+
+def _adapted(model: Any, adapter: str, name: str, base: str | None) -> Any:
     from peft import PeftModel
 
     with warnings.catch_warnings(record=True) as heard:
