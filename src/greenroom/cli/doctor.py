@@ -10,12 +10,15 @@ import typer
 from greenroom.cli import options
 from greenroom.cli.show import print_json
 
+UNFIT = "measure no activations of {}: they are not read or changed as meant; please report it with these lines"
+
 
 @options.on_model(None, help="Also load this model and self-test how it is read and steered.")
 def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None:
     """Check this machine, or self-test activation capture and steering.
 
-    With MODEL, loads it and tests that activations are read and changed as meant. Says how to mend what is missing; exit code 1 when something is.
+    With MODEL, loads it and tests that activations are read and changed as meant. The last line says that all is well, or
+    what to do; then the exit code is 1.
 
     \b
     Examples:
@@ -23,13 +26,16 @@ def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None
       greenroom doctor smollm2
       greenroom doctor path/to/model --template chatml
     """
-    from greenroom.runs.machine import MachineCheck, machine_checks
+    from greenroom.runs.machine import MachineCheck, machine_checks, verdict
 
     found = machine_checks(_embedded)
     if model is not None:
         from greenroom.subject import check_instrument
 
-        found += [MachineCheck(check.name, check.ok, check.detail) for check in check_instrument(model.load())]
+        found += [
+            MachineCheck(check.name, check.ok, check.detail, "" if check.ok else UNFIT.format(model.name))
+            for check in check_instrument(model.load())
+        ]
     if as_json:
         print_json([asdict(check) for check in found])
     else:
@@ -37,6 +43,7 @@ def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None
             typer.echo(f"{'ok ' if check.ok else 'NOT'}  {check.name}: {check.detail}")
             if check.fix:
                 typer.echo(f"     → {check.fix}")
+        typer.echo(verdict(found))
     if not all(check.ok for check in found):
         raise typer.Exit(1)
 

@@ -6,13 +6,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from greenroom.errors import GreenroomError
+from greenroom.runs.cached import size_of
 from greenroom.store import cache_dir
 
 LIBRARIES = ("torch", "transformers", "safetensors", "gguf", "peft", "numpy", "scipy", "polars", "inspect-ai", "plotly")
@@ -94,6 +95,12 @@ class MachineCheck:
     fix: str = ""
 
 
+def verdict(checks: Sequence[MachineCheck]) -> str:
+    """The last line of `greenroom doctor`: all well, or all that there is to do."""
+    wrong = [check.fix or f"{check.name}: {check.detail}" for check in checks if not check.ok]
+    return f"to do: {'; '.join(dict.fromkeys(wrong))}" if wrong else "all well"
+
+
 def machine_checks(embedded: Callable[[], Path]) -> list[MachineCheck]:
     """What `greenroom doctor` looks at on this machine. Imports torch, loads no model.
 
@@ -142,14 +149,17 @@ def _device() -> MachineCheck:
 def _embedded(resolve: Callable[[], Path]) -> MachineCheck:
     try:
         path = resolve()
-    except (GreenroomError, ImportError) as error:
-        return MachineCheck("smollm2", False, str(error))
+    except GreenroomError as error:
+        found, _, fix = str(error).partition("; ")
+        return MachineCheck("smollm2", False, found, fix)
+    except ImportError as error:
+        return MachineCheck("smollm2", False, str(error), "install what is missing, then run greenroom doctor again")
     return MachineCheck("smollm2", True, f"{path} ({path.stat().st_size / 2**20:.0f} MiB)")
 
 
 def _cache() -> MachineCheck:
     folder = cache_dir().absolute()
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    size = size_of(folder)
     anchor = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(anchor).free / 2**30
     detail = f"{folder}: {size / 2**20:.0f} MiB used, {free:.1f} GiB free on its disk"
