@@ -34,6 +34,7 @@ from greenroom.store import read_json, write_json
 RESULTS = Path(__file__).resolve().parent / "results"
 PROGRAM = Path(sys.executable).parent / "greenroom"
 UNEQUAL_BY_NATURE = ("seconds", "peak_rss_gib")  # of summary.json
+WITHIN = 1e-5  # a stage that was killed goes on in other batches, whose sums round differently
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def main() -> None:
     undisturbed = run_undisturbed(options.model, options.seed, base / "undisturbed")
     notes.print(f"undisturbed: {undisturbed.seconds:.0f} s, {len(undisturbed.stages)} stages")
     disturbed = run_disturbed(options.model, options.seed, base, undisturbed, options.kills, notes)
-    found = [line for run in disturbed for line in differences(undisturbed.folder, run.folder)]
-    summaries = [line for run in disturbed for line in summary_differences(undisturbed.folder, run.folder)]
+    found = [line for run in disturbed for line in differences(undisturbed.folder, run.folder, within=WITHIN)]
+    summaries = [
+        line for run in disturbed for line in summary_differences(undisturbed.folder, run.folder, within=WITHIN)
+    ]
     repeated = [stage for run in disturbed for stage in run.repeated]
     kills = [kill for run in disturbed for kill in run.kills]
     tables = len(list((undisturbed.folder / "tables").glob("*.parquet")))
@@ -154,10 +157,20 @@ def repeated(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def summary_differences(one: Path, other: Path) -> list[str]:
-    """Keys of summary.json whose values differ, timings and memory left out."""
+    """Keys of summary.json whose values differ by more than rounding, timings and memory left out."""
     left, right = (read_json(folder / "summary.json") for folder in (one, other))
     keys = sorted({*left, *right} - set(UNEQUAL_BY_NATURE))
-    return [f"summary.json: {key} differs" for key in keys if left.get(key) != right.get(key)]
+    return [f"summary.json: {key} differs" for key in keys if not _equal(left.get(key), right.get(key))]
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    if isinstance(left, float) and isinstance(right, float):
+        return abs(left - right) <= WITHIN
+    return left == right
 
 
 def _killed(model: str, seed: int, folder: Path, undisturbed: Undisturbed, moment: float) -> Kill | None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from greenroom.cli import main
 from greenroom.runs.progress import Progress
 from greenroom.runs.tables import differences
 from greenroom.studies import NAMES, study_named
+from greenroom.subject.decoding import Loop, Reply
 from greenroom.subject.tiny import save_tiny
 
 
@@ -66,7 +68,9 @@ def test_a_finished_run_is_not_run_again(tiny_audit: Path, tiny_model: Path, cac
     *_, report, verdict = str(again).splitlines()
     assert report.endswith("report.html")
     assert verdict == again.summary["verdict"]
-    assert re.fullmatch(r"Of \d+ studies, the main figure is (good|usable with caution|unusable) in \d+ \(.+\)\.", verdict)
+    assert re.fullmatch(
+        r"Of \d+ studies, the main figure is (good|usable with caution|unusable) in \d+ \(.+\)\.", verdict
+    )
 
 
 class Interrupts(Progress):
@@ -97,6 +101,52 @@ def test_interrupted_in_every_stage_the_tables_are_those_of_an_undisturbed_run(
             assert json.loads((tmp_path / names[1] / "run.json").read_text())["status"] == "interrupted"
     assert seen == {"persona_map/map", "persona_map/calibration", "hold/conversations", "self_concept/answers"}
     assert differences(*(tmp_path / name for name in names)) == []
+
+
+class InterruptsHalfway(Interrupts):
+    """Ctrl-C in the middle of each stage, once; without `interrupts` it only follows."""
+
+    def __init__(self, seen: set[str], *, interrupts: bool = True) -> None:
+        super().__init__(seen)
+        self.interrupts = interrupts
+
+    def start(self, stage: str) -> None:
+        self.stage = stage
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        if self.interrupts and stage not in self.seen and 0.5 * total <= done < total:
+            self.seen.add(stage)
+            raise KeyboardInterrupt
+
+
+def test_what_was_said_before_an_interruption_is_not_asked_again(
+    tiny_model: Path, cached: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Counter[str] = Counter()
+    replies, progress = Loop.replies, InterruptsHalfway(set(), interrupts=False)
+
+    def counted(loop: Loop) -> list[Reply]:
+        made[progress.stage] += len(loop.prompts)
+        return replies(loop)
+
+    monkeypatch.setattr(Loop, "replies", counted)
+    asked, names = (("selftalk", "self_concept"), str(tiny_model)), ("whole", "broken")
+    suite(*asked, tmp_path / names[0], quick=True, progress=progress)
+    whole, notes = made["selftalk/talks_1"], []
+    made.clear()
+    progress = InterruptsHalfway(set())
+    for _ in range(9):
+        try:
+            suite(*asked, tmp_path / names[1], quick=True, progress=progress)
+            break
+        except KeyboardInterrupt as stop:
+            notes.append("; ".join(stop.__notes__))
+    assert {"selftalk/talks_1", "self_concept/answers"} <= progress.seen
+    assert re.search(r"^[1-9]\d* answers of the stage at work kept in .*broken; \d+ finished stages kept", notes[-1])
+    assert differences(*(tmp_path / name for name in names), within=1e-5) == []
+    assert not list(tmp_path.rglob("*.said.jsonl"))
+    # Only the replies that were on the way are made again: those of one turn.
+    assert whole <= made["selftalk/talks_1"] < 1.3 * whole
 
 
 KILLED = """

@@ -28,6 +28,7 @@ from greenroom.asking.readings import readings
 from greenroom.asking.types import Case, Condition, Heard, Option, Questions, Size, answers_frame
 from greenroom.conversation import Conversation, system, user
 from greenroom.errors import GreenroomError, ModelError
+from greenroom.store import Kept
 from greenroom.studies.costly_sacrifice import STUDY, Grid
 from greenroom.testing import Planted, Refuser, answers_from, model_from
 
@@ -368,6 +369,39 @@ def test_progress_counts_the_probes(tmp_path: Any) -> None:
     (cluster,) = plan.clusters
     assert told[-1] == (len(plan.probes(cluster, True)),) * 2
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
+
+
+def test_an_interrupted_study_asks_a_hosted_model_only_what_it_did_not_hear(tmp_path: Any) -> None:
+    size = Grid(situations=2)
+    plan, parts = Plan.of(STUDY.parts(size), size, 0), STUDY.parts(size)
+    calls: list[str] = []
+
+    def counted(model: Model) -> Model:
+        generate = model.api.generate
+
+        async def called(*given: Any, **named: Any) -> Any:
+            calls.append("")
+            if len(calls) == 40:
+                raise KeyboardInterrupt
+            return await generate(*given, **named)
+
+        model.api.generate = called  # type: ignore[method-assign]
+        return model
+
+    calls += [""] * 100  # no Ctrl-C this time
+    whole = ask_questions(STUDY.name, parts, size, counted(model_from(Planted(), plan)), log_dir=tmp_path / "whole")
+    needed = len(calls) - 100
+    calls.clear()
+    kept = Kept(tmp_path / "said.jsonl")
+    with pytest.raises(BaseException):  # noqa: B017, PT011  Inspect's own way of ending on Ctrl-C
+        ask_questions(STUDY.name, parts, size, counted(model_from(Planted(), plan)), log_dir=tmp_path, kept=kept)
+    heard = len(kept)
+    assert heard > 0
+    kept.close()
+    again, calls[:] = Kept(tmp_path / "said.jsonl"), [""] * 100
+    found = ask_questions(STUDY.name, parts, size, counted(model_from(Planted(), plan)), log_dir=tmp_path, kept=again)
+    assert len(calls) - 100 <= needed - heard
+    assert found.equals(whole)
 
 
 def test_a_task_scores_each_paradigm_and_its_log_gives_the_answers(tmp_path: Any) -> None:

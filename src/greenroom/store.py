@@ -87,3 +87,47 @@ def digest(*parts: str | bytes) -> str:
         hasher.update(len(data).to_bytes(8, "little"))
         hasher.update(data)
     return hasher.hexdigest()[:16]
+
+
+class Kept:
+    """JSON values by key, appended to a file as they come, one line each: what was added survives a killed process.
+
+    A last line that was cut is dropped; of two lines with one key the first counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: dict[str, Any] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        good = 0
+        if path.exists():
+            with path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    key, value = json.loads(line)
+                    self._found.setdefault(key, value)
+                    good += len(line)
+            os.truncate(path, good)
+        self._file = path.open("ab")
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(self, key: str) -> Any:
+        """The value of a key; None where there is none."""
+        return self._found.get(key)
+
+    def add(self, key: str, value: Any) -> None:
+        """Appends a value; it is with the system when this returns."""
+        self._found[key] = value
+        self._file.write(json.dumps([key, value], allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """Closes it, and deletes the file: what it held is stored elsewhere."""
+        self.close()
+        self.path.unlink(missing_ok=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Coroutine, Hashable, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import anyio
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
 from greenroom.conversation import Conversation
+from greenroom.store import Kept, digest
 
 T = TypeVar("T")
 
@@ -46,6 +49,21 @@ async def together(calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> lis
     if errors:
         raise errors[0]
     return [results[index] for index in range(len(calls))]
+
+
+async def recalled(
+    kept: Kept | None, key: Sequence[object], call: Callable[[], Coroutine[Any, Any, T]], kind: type[T]
+) -> T:
+    """What was kept under a key, else what the call returns, which is kept. kind: a dataclass of plain values."""
+    if kept is None:
+        return await call()
+    name = digest(json.dumps(key))
+    known = kept.get(name)
+    if known is not None:
+        return kind(**{field: tuple(one) if isinstance(one, list) else one for field, one in known.items()})
+    found = await call()
+    kept.add(name, asdict(found))  # type: ignore[call-overload]
+    return found
 
 
 class Once:

@@ -20,7 +20,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from rich.text import Text
 
 from greenroom.asking.answers import answered
-from greenroom.asking.calls import Once, error_line, together
+from greenroom.asking.calls import Once, error_line, recalled, together
 from greenroom.asking.checks import checks
 from greenroom.asking.choice import ask, scores
 from greenroom.asking.questions import Plan, Probe
@@ -29,6 +29,7 @@ from greenroom.asking.types import Heard, Questions, Size, answers_frame
 from greenroom.conversation import under
 from greenroom.errors import GreenroomError, ModelError
 from greenroom.measures import PARADIGM_ORDER, assess
+from greenroom.store import Kept
 
 MAX_SAMPLES = 4096  # all at once: what is not in flight cannot share a prefix
 ANSWERS, FACTORS = "answers", "factors"  # in the store of a sample
@@ -67,12 +68,15 @@ def ask_questions(
     system: str | None = None,
     log_dir: Path,
     progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
 ) -> pl.DataFrame:
     """Asks all questions of a study and returns the answers (columns: `asking.types.ANSWERS` and the factors).
 
+    kept: what was answered by an attempt that was interrupted, which is not asked again; new answers are added.
+
     A cluster of which a call failed is missing with the reason; GreenroomError if all are. The log is kept in log_dir.
     """
-    return answers_of(run(_task(study, questions, size, seed, system, progress), model, log_dir))
+    return answers_of(run(_task(study, questions, size, seed, system, progress, kept), model, log_dir))
 
 
 def task_of(study: Any, size: Size, seed: int = 0, system: str | None = None) -> Task:
@@ -130,6 +134,7 @@ def _task(
     seed: int,
     system: str | None,
     progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
 ) -> Task:
     plan = Plan.of(questions, size, seed)
     samples = [
@@ -139,20 +144,23 @@ def _task(
     return Task(
         name=name,
         dataset=MemoryDataset(samples, name=name),
-        solver=_asked(plan, system, progress or (lambda done, total: None)),
+        solver=_asked(plan, system, progress or (lambda done, total: None), kept),
         scorer=_preferences(plan),
     )
 
 
-def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None]) -> Solver:
+def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None], kept: Kept | None) -> Solver:
     """The solver: every probe of a cluster at once, nulls among them, so that they land in the same batch."""
     once, counts = Once(), [0, 0]
 
-    async def heard(model: Model, probe: Probe) -> Heard:
+    async def heard(model: Model, cluster: str, place: int, probe: Probe) -> Heard:
         # Nulls stand for the words alone, so that no persona speaks in them; items that share options ask them once.
         conversation = probe.conversation if probe.null else under(system, probe.conversation)
         call = partial(ask, model, conversation, probe.texts, probe.listed)
-        answer = await (once.get((model.api, probe.content), call) if probe.null else call())
+        # One question asked twice is to be answered twice, so its place in the cluster is part of its name.
+        key = (probe.content,) if probe.null else (cluster, place, probe.content)
+        asked = partial(recalled, kept, key, call, Heard)
+        answer = await (once.get((model.api, probe.content), asked) if probe.null else asked())
         counts[0] += 1
         tell(*counts)
         return answer
@@ -172,7 +180,9 @@ def _asked(plan: Plan, system: str | None, tell: Callable[[int, int], None]) -> 
             try:
                 put = plan.probes(cluster, await scored(model, cluster))
                 counts[1] += len(put)
-                answers = await together([partial(heard, model, probe) for _, probe in put])
+                answers = await together(
+                    [partial(heard, model, cluster, place, probe) for place, (_, probe) in enumerate(put)]
+                )
             except Exception as error:
                 put = plan.probes(cluster, True)
                 keep(state, put, [Heard(None, missing=f"failed: {error_line(error)}")] * len(put))

@@ -17,12 +17,13 @@ from inspect_ai.model import GenerateConfig, Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from greenroom.asking.calls import Once, chat, error_line, together
+from greenroom.asking.calls import Once, chat, error_line, recalled, together
 from greenroom.asking.choice import option_logprobs
 from greenroom.asking.inspect import ANSWERS, FACTORS, answers_of, run
 from greenroom.asking.talk import as_asked, frame_of, listed, not_held, planned, replied, rows_of
 from greenroom.asking.types import Answer, Ask, Lengths, Script, Size, Talk, Talks
 from greenroom.conversation import Conversation
+from greenroom.store import Kept
 
 Advance = Callable[[int, int], object]
 
@@ -36,13 +37,15 @@ def hold_on_inspect(
     system: str | None = None,
     log_dir: Path | str,
     progress: Advance | None = None,
+    kept: Kept | None = None,
 ) -> pl.DataFrame:
     """The answers of talks, one row a reply or an option (columns: `types.ANSWERS` and the talks' factors).
 
     system: a system message before every conversation that the subject hears. A talk whose cluster failed has one row,
-    which says why; GreenroomError in one line if all failed. The log is kept in log_dir.
+    which says why; GreenroomError in one line if all failed. The log is kept in log_dir. kept: what was said in an
+    attempt that was interrupted, which is not asked again; new answers are added.
     """
-    return answers_of(run(_task(part, [_Held(part, talks, lengths)], system, progress), model, log_dir))
+    return answers_of(run(_task(part, [_Held(part, talks, lengths)], system, progress, kept), model, log_dir))
 
 
 def talk_task(study: Any, size: Size, seed: int = 0, system: str | None = None) -> Task:
@@ -68,7 +71,13 @@ class _Held(NamedTuple):
         return found
 
 
-def _task(name: str, held: Sequence[_Held], system: str | None, progress: Advance | None = None) -> Task:
+def _task(
+    name: str,
+    held: Sequence[_Held],
+    system: str | None,
+    progress: Advance | None = None,
+    kept: Kept | None = None,
+) -> Task:
     samples = [
         Sample(
             id=cluster if len(held) == 1 else f"{one.name}-{cluster}",
@@ -80,10 +89,10 @@ def _task(name: str, held: Sequence[_Held], system: str | None, progress: Advanc
     ]
     parts = {one.name: one for one in held}
     dataset = MemoryDataset(samples, name=name)
-    return Task(name=name, dataset=dataset, solver=_playing(parts, system, progress), scorer=_scoring(parts))
+    return Task(name=name, dataset=dataset, solver=_playing(parts, system, progress, kept), scorer=_scoring(parts))
 
 
-def _playing(parts: Mapping[str, _Held], system: str | None, progress: Advance | None) -> Solver:
+def _playing(parts: Mapping[str, _Held], system: str | None, progress: Advance | None, kept: Kept | None) -> Solver:
     total = sum(planned(held.talks, held.lengths).calls for held in parts.values()) if progress else 0
     done = 0
 
@@ -105,9 +114,10 @@ def _playing(parts: Mapping[str, _Held], system: str | None, progress: Advance |
             talks = held.clusters[state.metadata["cluster"]]
             if state.epoch > 1:  # a repeated talk is a case of its own
                 talks = [replace(talk, id=f"{talk.id}-{state.epoch}") for talk in talks]
-            how: dict[str, Any] = {"system": system, "once": once, "advance": advance}
+            how: dict[str, Any] = {"system": system, "once": once, "advance": advance, "kept": kept}
+            plays = [partial(play, talk.script(), model, held.lengths, name=talk.id, **how) for talk in talks]
             try:
-                played = await together([partial(play, talk.script(), model, held.lengths, **how) for talk in talks])
+                played = await together(plays)
             except Exception as error:
                 keep(state, held, [not_held(held.name, talk, f"failed: {error_line(error)}") for talk in talks])
                 raise
@@ -149,31 +159,37 @@ async def play(
     system: str | None = None,
     once: Once | None = None,
     advance: Callable[[Ask], object] | None = None,
+    kept: Kept | None = None,
+    name: str = "",
 ) -> tuple[Conversation, list[tuple[Ask, Answer]]]:
     """Plays one script. Returns its conversation, and every ask of the subject with its answer.
 
     The model with the role "user" plays the user (default: the model itself). once: what was compared already, so that
-    talks which share a question ask it once.
+    talks which share a question ask it once. kept: answers of an earlier attempt, by the talk's name and their place in it.
     """
     user, compared = get_model(role="user", default=model), once or Once()
     said: list[tuple[Ask, Answer]] = []
 
-    async def answer(ask: Ask) -> Answer:
+    async def answer(ask: Ask, *place: int) -> Answer:
         speaker, conversation = model if ask.by == "subject" else user, as_asked(ask, system)
-        if ask.options:
-            compare = partial(option_logprobs, speaker, conversation, ask.options, listed(ask.options))
-            found = await compared.get((ask.by, json.dumps(conversation), ask.options), compare)
-        else:
+
+        async def asked() -> Answer:
+            if ask.options:
+                compare = partial(option_logprobs, speaker, conversation, ask.options, listed(ask.options))
+                return await compared.get((ask.by, json.dumps(conversation), ask.options), compare)
             output = await speaker.generate(chat(conversation), config=_config(lengths, ask.kind))
-            found = replied(output.completion, output.stop_reason == "max_tokens")
+            return replied(output.completion, output.stop_reason == "max_tokens")
+
+        found = await recalled(kept, (name, *place, ask.by, conversation, ask.options), asked, Answer)
         if advance is not None:
             advance(ask)
         return found
 
     try:
-        asks = next(script)
+        asks, step = next(script), 0
         while True:
-            answers = await together([partial(answer, ask) for ask in asks])
+            answers = await together([partial(answer, ask, step, place) for place, ask in enumerate(asks)])
+            step += 1
             said += [(ask, found) for ask, found in zip(asks, answers, strict=True) if ask.by == "subject"]
             asks = script.send(answers)
     except StopIteration as end:

@@ -139,7 +139,7 @@ class Run:
         if not self.finished:
             with suppress(RunError):  # on a full disk the first error is the one to show
                 self._mark("interrupted")
-            if isinstance(error, KeyboardInterrupt) and not hasattr(error, "__notes__") and self.manifest["stages"]:
+            if isinstance(error, KeyboardInterrupt) and self.manifest["stages"]:
                 error.add_note(f"{len(self.manifest['stages'])} finished stages kept in {self.path}")
         self.close()
 

@@ -38,9 +38,11 @@ def read_table(path: Path) -> pl.DataFrame:
         raise RunError(f"{path} is no readable table ({reason}); delete it and run the same command again") from error
 
 
-def differences(one: Path, other: Path, *, timings: Sequence[str] = ("seconds",)) -> list[str]:
+def differences(one: Path, other: Path, *, timings: Sequence[str] = ("seconds",), within: float = 0.0) -> list[str]:
     """What differs between the tables of two run folders, a line each; empty when every value is equal.
 
+    within: floats this close count as equal. A stage that was interrupted goes on in other batches, whose sums round
+    differently.
     Columns whose name ends in a word of `timings` are left out: they are the only ones that may differ.
     """
     names = sorted({str(path.relative_to(run)) for run in (one, other) for path in run.rglob("tables/*.parquet")})
@@ -59,6 +61,14 @@ def differences(one: Path, other: Path, *, timings: Sequence[str] = ("seconds",)
         elif left.height != right.height:
             found.append(f"{name}: {left.height} rows against {right.height}")
         else:
-            unequal = [column for column in left.columns if not left[column].equals(right[column], null_equal=True)]
+            unequal = [column for column in left.columns if not _equal(left[column], right[column], within)]
             found += [f"{name}: column {column} differs" for column in unequal]
     return found
+
+
+def _equal(left: pl.Series, right: pl.Series, within: float) -> bool:
+    if left.equals(right, null_equal=True):
+        return True
+    if not within or not left.dtype.is_float() or not left.is_null().equals(right.is_null()):
+        return False
+    return bool(((left - right).abs() <= within).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
-from greenroom.store import digest, write_text
+from greenroom.store import Kept, digest, write_text
 from greenroom.studies.study import Found, Job, Part, Stage, Study, StudyResult, Work, asked_of, is_local
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _asking(questions: Sequence[Questions]) -> Callable[[Work], StageResult]:
 
         frame = ask_questions(
             work.study, questions, work.size, inspect_model(work), seed=work.seed, system=work.system,
-            log_dir=work.path / "logs", progress=work.advance,
+            log_dir=work.path / "logs", progress=work.advance, kept=_kept_by_name(work),
         )  # fmt: skip
         return StageResult({"answers": frame})
 
@@ -259,7 +260,7 @@ def _talking(part: Talks, model: Subject | Model | Logged, size: Size, seed: int
 
                 log_dir = work.path / "logs"
                 frame = hold_on_inspect(
-                    inspect_model(work), part.name, wave, part.lengths(size), log_dir=log_dir, **how
+                    inspect_model(work), part.name, wave, part.lengths(size), log_dir=log_dir, kept=work.kept, **how
                 )
             return StageResult({f"answers_{part.name}_{number}": frame})
 
@@ -280,6 +281,11 @@ def inspect_model(work: Work) -> Model:
     return model_for(work.model, seed=work.seed)
 
 
+def _kept_by_name(work: Work) -> Kept | None:
+    """Where answers of a hosted model are kept; a local subject keeps what it says itself."""
+    return None if is_local(work.model) else work.kept
+
+
 def _label(study: str, stage: Stage) -> str:
     """What stands beside the bar of a stage."""
     from greenroom.studies import about
@@ -289,14 +295,29 @@ def _label(study: str, stage: Stage) -> str:
 
 
 def _perform(stage: Stage, work: Work) -> None:
-    """Runs a stage; its tables go to the study's folder."""
+    """Runs a stage; its tables go to the study's folder.
+
+    What the model says on the way is kept until the stage is stored, so that an interruption costs only what was not
+    finished.
+    """
     from greenroom.subject.memory import release_memory
 
+    said = work.path / f"{stage.name}.said.jsonl"
+
     def compute() -> StageResult:
-        made = stage.compute(work)
+        work.kept = Kept(said)
+        try:
+            with work.model.keeping(work.kept) if is_local(work.model) else nullcontext():  # type: ignore[union-attr]
+                made = stage.compute(work)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{len(work.kept)} answers of the stage at work kept in {work.run.path}")
+            raise
+        finally:
+            work.kept.close()
         return replace(made, tables={f"{work.study}/{name}": frame for name, frame in made.tables.items()})
 
     work.run.stage(f"{work.study}/{stage.name}", compute)
+    said.unlink(missing_ok=True)
     release_memory()
 
 

@@ -18,6 +18,7 @@ from greenroom.conversation import Conversation, about_tokens, letters_in
 from greenroom.errors import GreenroomError
 from greenroom.measures import Measure
 from greenroom.runs.run import Run, StageResult
+from greenroom.store import Kept
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,6 +80,7 @@ class Work(Found):
     ) -> None:
         super().__init__(run, study, sizes[study], seed, sizes)
         self.model, self.system, self.given = model, job.system, job.given
+        self.kept: Kept | None = None  # what was said in the stage at work
         self.advance = run.advance
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from greenroom.subject.capture import Hooks, Pass, Sinks
 from greenroom.subject.forward import Network, Progress, compute_prefixes, leaves, planned, run_stretches, windows
 from greenroom.subject.interventions import Intervention, signature
 from greenroom.subject.prefixes import PrefixTree
-from greenroom.subject.sampling import Sampling, drawn, random_streams
+from greenroom.subject.sampling import Sampling, drawn
 
 # The stated budget of the plan: rows that decode together, and the keys and values they may hold.
 ROWS = 256
@@ -84,17 +85,20 @@ class Loop:
         sampling: Sampling,
         *,
         stop_tokens: frozenset[int],
-        seed: int | Sequence[int],
+        streams: np.ndarray,
         capture: Capture | None,
         interventions: Sequence[Intervention],
         progress: Progress | None,
         prefix_cache: PrefixCache | None,
+        decode: Callable[[list[int]], str],
+        finished: Callable[[int, Reply], None] | None = None,
     ):
+        """streams: (prompt, token) random numbers. decode: token ids to text. finished: hears of each reply as it ends."""
         self.network, self.prompts, self.sampling, self.stop_tokens = network, prompts, sampling, stop_tokens
         self.capture, self.progress, self.prefix_cache = capture, progress, prefix_cache
         self.keys = [signature(interventions, row, len(prompts)) for row in range(len(prompts))]
         self.reply_start = torch.tensor([len(prompt) for prompt in prompts], device=network.device)
-        self.streams = random_streams(prompts, sampling.max_new_tokens, seed)
+        self.streams, self.decode, self.heard = streams, decode, finished
         self.generated = [_Generated() for _ in prompts]
         self.finished = 0
         layers = capture.layers if capture is not None else ()
@@ -105,11 +109,11 @@ class Loop:
         self._reading: list[_Row] | None = None  # the decoding rows of the running forward; None while prompts run
         self._step: list[Tensor] = []
 
-    def replies(self, decode: Callable[[list[int]], str]) -> list[Reply]:
-        """Runs the loop; one reply a prompt, in order. decode: token ids to text."""
+    def replies(self) -> list[Reply]:
+        """Runs the loop; one reply a prompt, in order."""
         with torch.inference_mode(), self.hooks.attached():
             self._run()
-        return [self._reply(row, decode) for row in range(len(self.prompts))]
+        return [self._reply(row) for row in range(len(self.prompts))]
 
     # The plan ---------------------------------------------------------------------------------------------------
 
@@ -207,6 +211,8 @@ class Loop:
                 continue
             ended += 1
             self._remember(active[slot], slot, cache)
+            if self.heard is not None:
+                self.heard(active[slot].row, self._reply(active[slot].row))
             last = active.pop()
             if slot < len(active):
                 cache.move(len(active), slot, last.position)
@@ -249,9 +255,9 @@ class Loop:
         for index, row in enumerate(active):
             self._tokens.setdefault(row.row, []).append(stacked[index, order].cpu())
 
-    def _reply(self, row: int, decode: Callable[[list[int]], str]) -> Reply:
+    def _reply(self, row: int) -> Reply:
         made = self.generated[row]
-        reply = Reply(decode(made.tokens), made.tokens, made.finish, made.logprobs)
+        reply = Reply(self.decode(made.tokens), made.tokens, made.finish, made.logprobs)
         if self.capture is None:
             return reply
         reply.layers = self.capture.layers

@@ -154,13 +154,23 @@ def score(
     progress: Progress | None = None,
     starts: Sequence[int] | None = None,
     prefix_cache: PrefixCache | None = None,
+    finished: Callable[[int, list[float]], None] | None = None,
 ) -> Scores:
-    """Log-probabilities of continuation i after prompt i. See `Subject.score`."""
+    """Log-probabilities of continuation i after prompt i. See `Subject.score`. finished: hears of each as it is read."""
     amounts = [edit.amounts(len(prompts)) for edit in interventions]
     texts = Texts(prompts, continuations, list(zip(*amounts, strict=True)) or None, starts)
     edits = [edit.among(texts.first, len(prompts)) for edit in interventions]
     hooks = Hooks(network.blocks, sinks, edits, len(texts.rows))
-    visit = texts.reading(network)
+    read = texts.reading(network)
+
+    def visit(batch: list[int], starts: list[int], hidden: Tensor | None) -> None:
+        read(batch, starts, hidden)
+        # All predictions of a continuation are in one row.
+        for index in (
+            {asked[0] for row in batch for of in texts.targets[row].values() for asked in of} if finished else ()
+        ):
+            finished(index, texts.values[index])  # type: ignore[misc]
+
     sweep(network, hooks, texts.rows, texts.limits, texts.ends, visit, progress, prefix_cache)
     return texts.scores()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from greenroom.conversation import Conversation
 from greenroom.errors import ConversationError
+from greenroom.store import Kept
 from greenroom.subject import scoring
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Hooks, Pass, Pool, Sinks
@@ -20,8 +21,9 @@ from greenroom.subject.chat import Chat, Encoded
 from greenroom.subject.decoding import Capture, Loop, Reply
 from greenroom.subject.forward import Network, Progress
 from greenroom.subject.interventions import Intervention
+from greenroom.subject.keeping import recalled, reply_in, reply_keys, reply_out, score_keys
 from greenroom.subject.prepared import Prepared
-from greenroom.subject.sampling import Sampling
+from greenroom.subject.sampling import Sampling, random_streams
 from greenroom.subject.scoring import Scores
 
 
@@ -41,6 +43,7 @@ class Subject:
         self.sinks: Sinks | None = None
         self.stop_tokens = _stop_tokens(model, tokenizer)
         self._standing: tuple[Intervention, ...] = ()
+        self._kept: Kept | None = None
 
     def __repr__(self) -> str:
         return f"Subject({self.name!r}, layers={self.layers}, d_model={self.d_model}, fingerprint={self.fingerprint!r})"
@@ -79,19 +82,23 @@ class Subject:
         self._check_length(prompts, max_new_tokens)
         if capture is not None:
             capture = Capture(self.block_ids(capture.layers), capture.pool)
-        loop = Loop(
-            self.network,
-            self.sinks,
-            prompts,
-            sampling,
-            stop_tokens=self.stop_tokens,
-            seed=seed,
-            capture=capture,
-            interventions=edits,
-            progress=progress,
-            prefix_cache=prefix_cache,
-        )
-        return loop.replies(self.chat.decode)
+        streams = random_streams(prompts, max_new_tokens, seed)
+
+        def made(rows: Sequence[int], finished: Callable[[int, Reply], None] | None) -> list[Reply]:
+            before = len(prompts) - len(rows)
+            loop = Loop(
+                self.network, self.sinks, [prompts[row] for row in rows], sampling, stop_tokens=self.stop_tokens,
+                streams=streams[list(rows)], capture=capture,
+                interventions=[edit.among(rows, len(prompts)) for edit in edits],
+                progress=_after(progress, before * max_new_tokens), prefix_cache=prefix_cache, decode=self.chat.decode,
+                finished=finished,
+            )  # fmt: skip
+            return loop.replies()
+
+        if self._kept is None:
+            return made(range(len(prompts)), None)
+        keys = reply_keys(self.fingerprint, prompts, sampling, streams, capture, edits)
+        return recalled(self._kept, keys, made, reply_out, reply_in)
 
     def score(
         self,
@@ -115,7 +122,31 @@ class Subject:
         prompts, given = self._to_score(conversations, continuations)
         if starts is not None and not all(0 <= s <= len(g) for s, g in zip(starts, given, strict=True)):
             raise ValueError("a continuation cannot be scored from beyond its end; expected 0 ≤ start ≤ its tokens")
-        return scoring.score(self.network, self.sinks, prompts, given, edits, progress, starts, prefix_cache)
+        begins = list(starts) if starts is not None else [0] * len(given)
+
+        def made(rows: Sequence[int], finished: Callable[[int, list[float]], None] | None) -> list[list[float]]:
+            return scoring.score(
+                self.network, self.sinks, [prompts[row] for row in rows], [given[row] for row in rows],
+                [edit.among(rows, len(prompts)) for edit in edits], _after(progress, len(prompts) - len(rows)),
+                [begins[row] for row in rows], prefix_cache, finished,
+            ).tokens  # fmt: skip
+
+        if self._kept is None:
+            found = made(range(len(prompts)), None)
+        else:
+            keys = score_keys(self.fingerprint, prompts, given, begins, edits)
+            found = recalled(self._kept, keys, made, list, list)
+        ids = [tokens[begin:] for tokens, begin in zip(given, begins, strict=True)]
+        return Scores([float(sum(of)) for of in found], found, ids)
+
+    @contextmanager
+    def keeping(self, kept: Kept | None) -> Iterator[Subject]:
+        """Keeps every reply and score made inside the `with` block as it is finished, and makes none that is kept."""
+        before, self._kept = self._kept, kept
+        try:
+            yield self
+        finally:
+            self._kept = before
 
     def prepare(
         self,
@@ -322,6 +353,11 @@ class Subject:
                 f"a conversation of {longest} tokens and {new} new ones exceed the context of "
                 f"{self.name}, {self.network.context} tokens; shorten it or ask for fewer"
             )
+
+
+def _after(progress: Progress | None, before: int) -> Progress | None:
+    """The progress of what is left, as that of the whole, of which `before` was done already."""
+    return progress and (lambda done, total: progress(before + done, before + total))
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

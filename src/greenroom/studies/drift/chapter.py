@@ -167,12 +167,17 @@ def _ways(results: Results, frame: pl.DataFrame, reading: str) -> Chapter | None
         table=table_of(ways_of(results).filter(reading=reading), columns, results),
     )  # fmt: skip
     lines = [
-        said(
-            sentences["line"], arm=label, left=between(rest, signed=True),
-            undone=sentences["undone_void"] if share["estimate"] is None else between(share),
-        )
-        for (label, share), (_, rest) in zip(shares, rests, strict=True)
-    ]  # fmt: skip
+        sentences["line_about"],
+        *(
+            said(
+                sentences["line_void" if share["estimate"] is None else "line"],
+                arm=label,
+                left=between(rest, signed=True),
+                undone=between(share),
+            )
+            for (label, share), (_, rest) in zip(shares, rests, strict=True)
+        ),
+    ]
     finding = better_ways(results, undone, beyond, own_worded(frame))
     void = _grade(results) == VOID
     return chapter(results, "ways", finding, exhibit, grade=_grade(results), lines=() if void else tuple(lines))

@@ -90,20 +90,30 @@ class Spoken:
         elif void:
             key, told["reason"] = "unpriced", void[0]
         else:
-            key, told["shown"] = ("none", "one", "both")[len(ends)], self._shown(ends)
-            told |= {"end": next(iter(told.values())), "other": self.text["other"] if len(sides) > len(ends) else ""}
+            key = ("none", "one", "both")[len(ends)]
+            told |= {"end": next(iter(told.values()), ""), "other": self.text["other"] if len(sides) > len(ends) else ""}
+            if ends and not any(self._at(end).effect_shown for end in ends.values()):
+                key, told["effects"] = f"{key}_nothing", self._effects(ends)
+            elif ends:
+                told["shown"] = self._shown(ends)
         budget = number(self.budget, 0 if (100 * self.budget).is_integer() else 1, percent=True)
         return capital(said(self.text[key], direction=self.direction, model=self.results.model, budget=budget, **told))
 
     def _shown(self, ends: Mapping[str, float]) -> str:
-        """Whether there is an effect at the ends of what the budget allows; an interval that includes 0 shows none."""
+        """Where, at the ends of what the budget allows, there is an effect; an interval that includes 0 shows none."""
         text, seen = self.text["shown"], {end: self._at(end).effect_shown for end in ends.values()}
-        if len(seen) < 2:
-            return text["here" if any(seen.values()) else "nowhere"]
-        if len(set(seen.values())) == 1:
-            return text["both" if all(seen.values()) else "neither"]
+        if all(seen.values()):
+            return text["here" if len(seen) < 2 else "both"]
         yes, no = sorted(seen, key=lambda end: not seen[end])
         return text["either"].format(at=strength_said(yes), not_at=strength_said(no))
+
+    def _effects(self, ends: Mapping[str, float]) -> str:
+        """The effects that are not shown, each with its interval."""
+        found = []
+        for end in sorted(ends.values()):
+            effect = between(self._at(end).measures["effect"], signed=True)
+            found.append(self.text["nothing_at"].format(effect=effect, strength=strength_said(end), unit=self.score["unit"]))
+        return self.text["and"].join(found)
 
     def details(self) -> list[str]:
         """Effect and loss at each end of what the budget allows, and where the loss exceeds it."""

@@ -15,9 +15,9 @@ from greenroom.asking.read_talk import COLD, HOT, hold_and_read
 from greenroom.asking.talk import chat_lengths
 from greenroom.asking.types import Talk
 from greenroom.directions.axis import axes_of
-from greenroom.directions.cast import Cast, perform, usual_cast
+from greenroom.directions.cast import Cast, usual_cast
 from greenroom.directions.cold import cold_values, in_sd
-from greenroom.directions.persona_space import place_roles_in_role_sd
+from greenroom.directions.persona_space import cold_space
 from greenroom.measures.coherence import degenerate
 from greenroom.measures.repetition import repeats
 from greenroom.runs.run import StageResult
@@ -36,9 +36,7 @@ def draw_space(work: Work) -> StageResult:
 
     _, cold_axis = axes_of(work.reader, work.given.get("axis"))
     cast = work.given.get("cast") or _cast(work.size)
-    played = perform(work.reader, cast, seed=work.seed, progress=work.share(0, 0.5))
-    cold = played.cold(work.reader, [cold_axis.layer], work.share(0.5, 1))
-    placed = place_roles_in_role_sd({name: of[0] for name, of in cold.role_vectors().items()}, COMPONENTS)
+    placed = cold_space(work.reader, cast, cold_axis.layer, COMPONENTS, seed=work.seed, progress=work.advance)
 
     def save(path: Path) -> None:
         save_file({"center": placed.space.center, "components": placed.space.components.contiguous()}, path)
