@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,29 @@ def test_another_seed_says_something_else(tiny_audit: Path, tiny_model: Path, ca
     assert any(line.startswith("persona_map/") for line in differences(tiny_audit, tmp_path / "map"))
 
 
+def test_the_second_run_says_how_long_it_will_take(
+    tiny_model: Path, cached: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["eval", "self_concept", "--model", str(tiny_model), "--quick", "--plain", "--out"]
+    for name in ("first", "second"):
+        assert main([*asked, str(tmp_path / name)]) == 0
+        told = capsys.readouterr().err
+    assert re.search(r"takes about \d.* as it did here before", told)
+
+
+def test_a_file_that_changed_is_another_run(
+    tiny_model: Path, cached: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    player = tmp_path / "player"
+    shutil.copytree(tiny_model, player)
+    asked = [str(tiny_model), "--player", str(player), "--conversations", "1", "--turns", "2", "--domains", "coding"]
+    assert main(["drift", *asked, "--users", "simulated", "--quick", "--plain", "--out", str(tmp_path / "run")]) == 0
+    (player / "added.txt").write_text("another model")
+    capsys.readouterr()
+    assert main(["drift", *asked, "--users", "simulated", "--quick", "--plain", "--out", str(tmp_path / "run")]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -203,6 +227,7 @@ def test_another_seed_says_something_else(tiny_audit: Path, tiny_model: Path, ca
         (["{base}"], "--template"),
         (["{model}", "--adapter", "{empty}"], "adapter_config.json"),
         (["{model}", "--adapter", "{foreign}"], "does not fit"),
+        (["{model}", "--adapter", "/nonexist"], "there is no adapter /nonexist; expected a PEFT adapter folder"),
         (["{model}", "--seed", "abc"], "abc"),
         (["{model}", "--dtype", "int3"], "dtype"),
         (["{model}", "--device", "warp"], "device"),

@@ -350,7 +350,7 @@ def measured(name: str, at: float | None, half: float = 0.1, validity: Validity 
 
 def finished(path: Path, measures: list[Measure], *, kind: str = "eval", seed: int = 0, **changes: Any) -> Path:
     config = {
-        "studies": ["toy"], "sizes": {"toy": {"items": 4}}, "stimuli": {"toy": "abc"}, "dtype": "torch.float32",
+        "studies": ["toy"], "sizes": {"toy": {"items": 4}}, "stimuli": {"toy": "abc"}, "dtype": "float32",
         "system": None,
     } | changes  # fmt: skip
     run = open_run(path, kind=kind, subject_name="tiny", fingerprint="abc", config=config, seed=seed)
@@ -395,7 +395,7 @@ def test_a_void_or_missing_measure_has_a_reason_and_no_number(tmp_path: Path) ->
     [
         ({"stimuli": {"toy": "other"}}, "differ in the items of toy"),
         ({"sizes": {"toy": {"items": 5}}}, r"differ in items of toy \(4 and 5\)"),
-        ({"dtype": "torch.bfloat16"}, r"differ in dtype \(torch.float32 and torch.bfloat16\)"),
+        ({"dtype": "bfloat16"}, r"differ in dtype \(float32 and bfloat16\)"),
         ({"studies": ["other"]}, "share no study: toy and other"),
     ],
 )
@@ -420,7 +420,7 @@ def test_compare_prints_a_table_or_json(
     assert lines[0] == f"A  {a}: tiny, seed 0"
     assert lines[3] == "toy · slope\tlogits\t0.20\t1.00\t+0.80\t+0.66 to +0.94"
     assert lines[-1].startswith("1 of 2 differences leave 0 out")
-    other = finished(tmp_path / "c", [], dtype="torch.bfloat16")
+    other = finished(tmp_path / "c", [], dtype="bfloat16")
     assert main(["compare", str(a), str(other)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     begun = open_run(

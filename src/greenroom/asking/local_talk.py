@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,10 +162,7 @@ class _Driver:
     layer: int | None
     edits: Sequence[Intervention]
     system: str | None
-    memories: dict[str, PrefixCache] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.memories = {by: PrefixCache(CACHE_BYTES) for by in self.speakers}
+    memories: dict[Hashable, PrefixCache] = field(default_factory=dict)
 
     def answers(
         self, asks: Sequence[Ask], seeds: Sequence[int], progress: Progress | None
@@ -202,7 +199,10 @@ class _Driver:
         is edited has no part in a cache of plain prefixes."""
         if like.edited or like.apart or self.speakers[like.by].edited:
             return None
-        memory = self.memories[like.by]
+        # Keys and values go on only in the number format that made them.
+        speaker = self.speakers[like.by]
+        made_in = speaker.network.dtype if like.options else speaker.sampler.dtype
+        memory = self.memories.setdefault((like.by, made_in), PrefixCache(CACHE_BYTES))
         return _Lent(memory) if like.branch or like.options else memory
 
 

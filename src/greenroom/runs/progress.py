@@ -28,6 +28,9 @@ class Progress:
     def plan(self, stages: Mapping[str, str]) -> None:
         """Announces stages in order: name → words shown. A stage never announced is shown by its name."""
 
+    def say(self, words: str) -> None:
+        """A line for whoever watches, such as how long it will take; nothing for no words."""
+
     def start(self, stage: str) -> None:
         """The stage begins."""
 
@@ -54,6 +57,10 @@ class PlainProgress(Progress):
 
     def plan(self, stages: Mapping[str, str]) -> None:
         self._labels.update(stages)
+
+    def say(self, words: str) -> None:
+        if words:
+            print(words, file=self._stream, flush=True)
 
     def start(self, stage: str) -> None:
         self._began = self._told = time.monotonic()
@@ -88,6 +95,10 @@ class LiveProgress(Progress):
     def plan(self, stages: Mapping[str, str]) -> None:
         for stage, label in stages.items():
             self._row(stage, label)
+
+    def say(self, words: str) -> None:
+        if words:
+            self._display.console.print(words, style=STONE)
 
     def start(self, stage: str) -> None:
         row = self._row(stage)
@@ -177,4 +188,5 @@ def _rows() -> RichProgress:
         Time(),
         console=Console(stderr=True),
         refresh_per_second=4,
+        redirect_stdout=False,  # else what is printed meanwhile would go to stderr with the rows
     )

@@ -16,6 +16,8 @@ from greenroom.measures import Measure
 from greenroom.runs.progress import Progress
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import Kept, digest, write_text
+from greenroom.studies.estimate import expected, timing_key
+from greenroom.studies.identity import config_of
 from greenroom.studies.study import Found, Job, Part, Stage, Study, StudyResult, Work, asked_of, is_local
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def measure(
     gives the same tables on the same machine. Interrupted at any time, the same call goes on where it stopped.
     GreenroomError in one line.
     """
-    from greenroom.runs import shared_results
+    from greenroom.runs import shared_results, timings
     from greenroom.studies import study_named
 
     progress = progress or Progress()
@@ -50,7 +52,7 @@ def measure(
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}
     run = open_run(
-        out, kind=job.kind, subject_name=_name(who), fingerprint=_fingerprint(who), config=_config(job, who, sizes),
+        out, kind=job.kind, subject_name=_name(who), fingerprint=_fingerprint(who), config=config_of(job, who, sizes),
         seed=seed, progress=progress,
     )  # fmt: skip
     if run.finished:
@@ -58,10 +60,19 @@ def measure(
         return StudyResult(run.path, run.summary)
     with run:
         progress.plan({f"{name}/{one.name}": _label(name, one) for name, own in stages.items() for one in own})
+        waiting = {
+            f"{name}/{one.name}": timing_key(name, one.name, sizes[name])
+            for name, own in stages.items()
+            for one in own
+            if f"{name}/{one.name}" not in run.manifest["stages"]
+        }
+        progress.say(expected(_fingerprint(who), list(waiting.values()), job))
         for name, own in stages.items():
             write_text(run.path / name / "words.yaml", _words_of(name))
             for stage in own:
                 _perform(stage, Work(run, name, seed, sizes, job, who))
+        done: dict[str, Any] = run.manifest["stages"]
+        timings.record(_fingerprint(who), {key: done[stage]["seconds"] for stage, key in waiting.items()})
         rows = [
             {"study": one.name, **found.row()}
             for one in studies
@@ -319,35 +330,6 @@ def _perform(stage: Stage, work: Work) -> None:
     work.run.stage(f"{work.study}/{stage.name}", compute)
     said.unlink(missing_ok=True)
     release_memory()
-
-
-def _config(job: Job, model: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two runs equal, beside the model and the seed; the stimuli by their content."""
-    local = is_local(model)
-    return {
-        "studies": list(sizes),
-        "size": job.size,
-        "sizes": {name: size.model_dump(mode="json") for name, size in sizes.items()},
-        "stimuli": {name: _stimuli(name) for name in sizes},
-        "system": job.system,
-        "dtype": str(model.network.dtype) if local else None,
-        "device": str(model.network.device) if local else None,
-        "given": {name: _digest_of(one) for name, one in job.given.items()},
-        "asked": dict(job.asked),
-    }
-
-
-def _stimuli(study: str) -> str:
-    files = resources.files("greenroom.studies").joinpath(study).iterdir()
-    asked = [file for file in sorted(files, key=str) if file.name.endswith(".yaml") and file.name != "words.yaml"]
-    return digest(*(file.read_text(encoding="utf-8") for file in asked))
-
-
-def _digest_of(given: Any) -> str:
-    if hasattr(given, "fingerprint"):
-        vectors = getattr(given, "vectors", {})
-        return digest(given.fingerprint, *(vectors[layer].numpy().tobytes() for layer in sorted(vectors)))
-    return digest(str(getattr(given, "name", given)))
 
 
 def _words_of(study: str) -> str:

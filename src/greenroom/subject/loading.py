@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import json
@@ -37,16 +38,14 @@ def load(
 
     name: a local folder, a Hugging Face id, a .gguf file, or `smollm2`, the embedded SmolLM2-135M-Instruct; `name
     + adapter` in one string works too. adapter: a PEFT adapter folder or id, merged into the weights. device: auto,
-    cpu, cuda, cuda:1, mps. dtype: auto (float32 on CPU, else bfloat16), float32, bfloat16, float16. template: a chat
-    template for models without one: chatml, plain, or a Jinja file. Raises ModelError in one line when any of it fails.
+    cpu, cuda, cuda:1, mps. dtype: auto (float32 on CPU, else bfloat16), float32, bfloat16, float16, or mixed
+    (replies are drawn in bfloat16, text is read and scored in float32). template: a chat template for models without
+    one: chatml, plain, or a Jinja file. Raises ModelError in one line when any of it fails.
     """
     if adapter is None and " + " in name:
         name, adapter = (part.strip() for part in name.split(" + ", 1))
     place = _device(device)
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype != "auto" and dtype not in kinds:
-        raise ModelError(f"unknown dtype {dtype!r}; expected auto, {', '.join(kinds)}")
-    kind = kinds[dtype] if dtype != "auto" else (torch.float32 if place.type == "cpu" else torch.bfloat16)
+    kind, drawn = _formats(dtype, place)
     written = None if template is None else template_text(template)
     source = _source(name)
     made_for = None if adapter is None else _base_of(str(adapter))  # before minutes of loading
@@ -58,7 +57,9 @@ def load(
     if written is not None:
         tokenizer.chat_template = written
     label = name if adapter is None else f"{name} + {adapter}"
-    return ready(model.eval(), tokenizer, name=label)
+    model.eval()
+    sampler = None if drawn == kind else copy.deepcopy(model).to(drawn)
+    return ready(model, tokenizer, name=label, sampler=sampler)
 
 
 def opened(model: str | Path | Subject, **how: Any) -> Subject:
@@ -71,10 +72,22 @@ def opened(model: str | Path | Subject, **how: Any) -> Subject:
     return subject
 
 
-def ready(model: Any, tokenizer: Any, *, name: str) -> Subject:
+def _formats(dtype: str, place: torch.device) -> tuple[torch.dtype, torch.dtype]:
+    """The number formats in which text is read and in which replies are drawn. ModelError for an unknown name."""
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype == "auto":
+        dtype = "float32" if place.type == "cpu" else "bfloat16"
+    if dtype == "mixed":
+        return torch.float32, torch.bfloat16
+    if dtype not in kinds:
+        raise ModelError(f"unknown dtype {dtype!r}; expected auto, mixed, {', '.join(kinds)}")
+    return kinds[dtype], kinds[dtype]
+
+
+def ready(model: Any, tokenizer: Any, *, name: str, sampler: Any = None) -> Subject:
     """A subject from a model and tokenizer already in memory: fingerprinted, checked, its sinks found."""
     _check_vocabulary(model, tokenizer, name)
-    subject = Subject(model, tokenizer, name=name, fingerprint=fingerprint(model, tokenizer))
+    subject = Subject(model, tokenizer, name=name, fingerprint=fingerprint(model, tokenizer), sampler=sampler)
     if subject.chat.has_template:
         subject.sinks = find_sinks(subject, _PROBES)
     broken = [finding for finding in check_instrument(subject) if not finding.ok]

@@ -34,9 +34,11 @@ class Subject:
     d_model: width of the residual stream. Every method takes a batch; a single conversation is a batch of one.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str):
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, sampler: Any = None):
+        """sampler: the same weights in another number format, which draw the replies (default: the model itself)."""
         self.model, self.tokenizer, self.name, self.fingerprint = model, tokenizer, name, fingerprint
         self.network = Network(model)
+        self.sampler = self.network if sampler is None else Network(sampler)
         self.chat = Chat(tokenizer)
         self.layers = len(self.network.blocks)
         self.d_model = int(self.network.config.hidden_size)
@@ -47,6 +49,11 @@ class Subject:
 
     def __repr__(self) -> str:
         return f"Subject({self.name!r}, layers={self.layers}, d_model={self.d_model}, fingerprint={self.fingerprint!r})"
+
+    @property
+    def dtype(self) -> str:
+        """The number format: float32, bfloat16 or float16; "mixed" where replies are drawn in another than text is read."""
+        return "mixed" if self.sampler is not self.network else str(self.network.dtype).removeprefix("torch.")
 
     # Text -------------------------------------------------------------------------------------------------------
 
@@ -87,7 +94,7 @@ class Subject:
         def made(rows: Sequence[int], finished: Callable[[int, Reply], None] | None) -> list[Reply]:
             before = len(prompts) - len(rows)
             loop = Loop(
-                self.network, self.sinks, [prompts[row] for row in rows], sampling, stop_tokens=self.stop_tokens,
+                self.sampler, self.sinks, [prompts[row] for row in rows], sampling, stop_tokens=self.stop_tokens,
                 streams=streams[list(rows)], capture=capture,
                 interventions=[edit.among(rows, len(prompts)) for edit in edits],
                 progress=_after(progress, before * max_new_tokens), prefix_cache=prefix_cache, decode=self.chat.decode,
@@ -97,7 +104,7 @@ class Subject:
 
         if self._kept is None:
             return made(range(len(prompts)), None)
-        keys = reply_keys(self.fingerprint, prompts, sampling, streams, capture, edits)
+        keys = reply_keys(f"{self.fingerprint} {self.dtype}", prompts, sampling, streams, capture, edits)
         return recalled(self._kept, keys, made, reply_out, reply_in)
 
     def score(
