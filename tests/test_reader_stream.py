@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 
 import greenroom
-from greenroom.cli import main
 from greenroom.errors import RunError
 from greenroom.reader.journal import entries
 from greenroom.reader.page import write_page
 from greenroom.reader.read import read
-from greenroom.subject import load
-from greenroom.subject.tiny import save_tiny, tiny
-from reader_fixture import random_direction, tiny_reader
+from greenroom.subject.tiny import tiny
+from reader_fixture import called, reader_home, tiny_reader
 
 FILES = Path(__file__).parent / "transcripts"
 SOURCE = Path(greenroom.__file__).parents[1]
@@ -31,20 +29,7 @@ MANY = 10_000
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny model's folder and a cache that holds its axis, as a first use would have left them."""
-    folder = tmp_path_factory.mktemp("reader")
-    model, cache = save_tiny(folder / "model"), folder / "cache"
-    before = os.environ.get("GREENROOM_CACHE")
-    os.environ["GREENROOM_CACHE"] = str(cache)
-    try:
-        subject = load(str(model))
-        axis = random_direction(subject, 1)
-        axis.save(cache / "directions" / subject.fingerprint / "reader_axis.safetensors")
-    finally:
-        os.environ.pop("GREENROOM_CACHE")
-        if before is not None:
-            os.environ["GREENROOM_CACHE"] = before
-    return {"model": model, "cache": cache}
+    return reader_home(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture
@@ -141,12 +126,6 @@ def test_a_run_is_not_continued_with_other_transcripts(tmp_path: Path):
 # The command line -------------------------------------------------------------------------------------------------------
 
 
-def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(["read", *arguments])
-    found = capsys.readouterr()
-    return code, found.out, found.err
-
-
 def test_json_is_an_object_a_line_in_input_order(here: dict[str, Path], capsys: pytest.CaptureFixture[str]):
     code, out, err = called(capsys, str(FILES / "openai.jsonl"), "--reader", str(here["model"]), "--json")
     records: list[dict[str, Any]] = [json.loads(text) for text in out.splitlines()]
@@ -175,8 +154,10 @@ def test_out_writes_tables_and_a_page_and_prints_the_same(here: dict[str, Path],
     ]  # fmt: skip
     assert sorted(path.name for path in Path("run/tables").iterdir()) == ["conversations.parquet", "turns.parquet"]
     _, table, _ = called(capsys, *arguments, "--out", "run")
-    assert table.splitlines()[0].startswith("source\trecord\tverdict")
-    assert table.splitlines()[-1] == "run/report.html"
+    heads, *_, page, verdict = table.splitlines()
+    assert heads.startswith("verdict\tlevel\tmean, sd")
+    assert page == "run/report.html"
+    assert verdict.startswith("None of ")
 
 
 def test_fail_on_is_for_ci(here: dict[str, Path], capsys: pytest.CaptureFixture[str]):

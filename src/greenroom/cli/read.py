@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from greenroom.reader.reader import Reader
     from greenroom.reader.transcripts import Broken, Transcript
     from greenroom.reader.verdicts import Baseline
+    from greenroom.runs.progress import Progress
 
 # Rows on a terminal: never more than a screen.
 SCREEN = 30
-# What is shown first when not everything is.
-ORDER = ("departed", "drifting", "returned", "uncalibrated", "steady")
+VERDICTS = ("steady", "drifting", "departed", "returned", "uncalibrated")
 
 
 def _verdict(given: str | None) -> str | None:
-    if given is not None and given not in ORDER:
-        raise typer.BadParameter(f"{given!r} is no verdict; expected one of {', '.join(ORDER)}")
+    if given is not None and given not in VERDICTS:
+        raise typer.BadParameter(f"{given!r} is no verdict; expected one of {', '.join(VERDICTS)}")
     return given
 
 
@@ -63,69 +63,103 @@ def read(
 ) -> None:
     """Follow the character through anybody's transcripts, turn by turn.
 
-    A small model reads the conversations of any model and says where each assistant turn lies on the assistant axis, and
-    whether the character held: steady, drifting, departed, returned, or uncalibrated (too short to be judged by itself).
-    --json prints one object a line for each conversation, in input order; broken records go to standard error.
+    A small model reads the conversations of any model and says where each assistant turn lies on the assistant axis. Two
+    columns follow. The verdict says whether the character held: steady, drifting, departed, returned, or uncalibrated (too
+    short to be judged by itself). The level is "low" where the mean of all turns lies below that of 95 % of conversations
+    made of the reader's own default replies; models differ in level, so a low one needs --baseline. Those that moved away
+    come first, then the lowest. --json prints one object a line for each conversation, in input order; broken records go
+    to standard error. With --out each conversation is kept as soon as it is read, and the same command goes on; a folder
+    that was begun with other transcripts is refused.
 
     \b
     Examples:
       greenroom read chat.json
-      greenroom read logs/ --out runs/logs --trait sycophancy
+      greenroom read logs/ --out runs/logs --trait mysticism
       greenroom read new.jsonl --baseline normal/ --fail-on departed
       cat chat.txt | greenroom read - --json
-      greenroom read --validate
+      greenroom read --validate --quick
     """
     if validate:
+        named = {"FILES": files, "--trait": trait, "--baseline": baseline, "--format": format, "--fail-on": fail_on}
+        for name, given in named.items():
+            if given:
+                raise typer.BadParameter(
+                    f"{name} does not go with --validate, which reads replies that the reader makes"
+                )
         _validate(reader, quick=quick, seed=seed, out=out, plain=plain, as_json=as_json)
         return
+    if quick:
+        raise typer.BadParameter("--quick goes with --validate; transcripts are read whole")
     if not files:
         raise typer.BadParameter("no FILES given; name files or folders, - for standard input, or use --validate")
     from greenroom.errors import ConversationError
+    from greenroom.reader.read import limits_of
     from greenroom.reader.reader import load_reader
-    from greenroom.reader.stream import read_baseline
+    from greenroom.reader.telling import Tally, rank
     from greenroom.reader.transcripts import Broken, read_transcripts
 
     transcripts = read_transcripts(files, format=format)  # a path that does not exist is told before a model is loaded
-    normal = None if baseline is None else read_transcripts(baseline, format=format)
+    if baseline is not None:
+        read_transcripts(baseline, format=format)
     loaded = load_reader(reader, trait or ())
-    limits = None if normal is None else read_baseline(loaded, normal)
-    verdicts: set[str] = set()
-    rows: list[tuple[str, ...]] = []
-    for record in _records(loaded, transcripts, limits, out, plain):
+    for name, why in loaded.unreliable.items():
+        print(f"{name}: unreliable on this reader, {why}", file=sys.stderr)
+    progress = _progress(out, plain, as_json)
+    limits = None if baseline is None else limits_of(loaded, baseline, format, progress)
+    tally = Tally()
+    rows: list[tuple[Any, Row]] = []
+    for record in _records(loaded, transcripts, limits, out, progress, (files, format)):
         broken = Broken.of(record)
         if broken is not None:
             print(f"not read: {broken}", file=sys.stderr)
             continue
-        verdicts.add(record["verdict"])
+        tally.add(record)
         if as_json:
             _print_line(record)
         else:
-            rows.append(_row(record))
-    if not verdicts:
+            rows.append((rank(record), _row(record)))
+    if not tally.conversations:
         raise ConversationError("no conversation could be read; see the lines above, or name the format with --format")
     if not as_json:
-        _print_table(rows, plain)
+        _print_table([row for _, row in sorted(rows, key=lambda one: one[0])], tally.unreliable, plain)
         if out is not None:
             typer.echo(str(out / "report.html"))
-    if fail_on in verdicts:
+        typer.echo(tally.verdict())
+    if fail_on in tally.verdicts:
         raise typer.Exit(1)
 
 
-def _records(
-    reader: Reader, transcripts: Iterator[Transcript | Broken], limits: Baseline | None, out: Path | None, plain: bool
-) -> Iterator[dict[str, Any]]:
-    """Every record's object in input order: as they come, or from the run folder when it is complete."""
-    from greenroom.reader.journal import records
-    from greenroom.reader.page import write_page
-    from greenroom.reader.read import read_into
-    from greenroom.reader.stream import read_stream
+def _progress(out: Path | None, plain: bool, as_json: bool) -> Progress | None:
+    """What shows how far the reading is. Without --out a bar on a terminal alone, and none where JSON lines already run
+    over the same screen."""
     from greenroom.runs.progress import terminal_progress
 
+    if out is None and (not sys.stderr.isatty() or (as_json and sys.stdout.isatty())):
+        return None
+    return terminal_progress(plain=plain)
+
+
+def _records(
+    reader: Reader,
+    transcripts: Iterator[Transcript | Broken],
+    limits: Baseline | None,
+    out: Path | None,
+    progress: Progress | None,
+    asked: tuple[list[str], str | None],
+) -> Iterator[dict[str, Any]]:
+    """Every record's object in input order: as they come, or from the run folder when it is complete. asked: files and
+    format, to find out how much there is to read."""
+    from greenroom.reader.journal import keeping, records
+    from greenroom.reader.page import write_page
+    from greenroom.reader.read import Extent, read_into, read_shown
+
+    extent = None if progress is None else Extent.of(*asked)
     if out is None:
-        yield from (one.as_dict() for one in read_stream(reader, transcripts, limits))
+        yield from (one.as_dict() for one in read_shown(reader, transcripts, limits, extent, progress))
         return
-    read_into(out, reader, transcripts, limits, terminal_progress(plain=plain))
-    write_page(out)
+    read_into(out, reader, transcripts, limits, progress, extent)
+    with keeping(out, extent and extent.conversations):
+        write_page(out)
     yield from records(out)
 
 
@@ -135,26 +169,51 @@ def _print_line(record: dict[str, Any]) -> None:
     typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
 
 
-def _print_table(rows: list[tuple[str, ...]], plain: bool) -> None:
-    shown, note = rows, ""
-    if sys.stdout.isatty() and not plain and len(rows) > SCREEN:
-        shown = sorted(rows, key=lambda row: ORDER.index(row[2]))[:SCREEN]
-        note = f"{len(rows) - SCREEN} more; --json or a pipe shows all, --out DIR writes a report"
-    heads = ("source", "record", "verdict", "mean, sd", "drift, sd a turn", "turns", "new level at turn")
+def _print_table(rows: list[Row], unreliable: dict[str, str], plain: bool) -> None:
+    from greenroom.reader.telling import short_names
+
+    names = short_names(row.place for row in rows)
+    cut = SCREEN if sys.stdout.isatty() and not plain else len(rows)
+    traits = list(dict.fromkeys(name for row in rows for name in row.traits))
+    heads = (
+        "verdict", "level", "mean, sd",
+        *(f"{name}, sd{' (unreliable)' if name in unreliable else ''}" for name in traits),
+        "drift, sd a turn", "turns", "new level at turn", "conversation",
+    )  # fmt: skip
+    shown = [
+        (*row.first, *(_sd(row.traits.get(name)) for name in traits), *row.rest, names[row.place]) for row in rows[:cut]
+    ]
     print_rows(heads, shown, plain=plain)
-    if note:
-        typer.echo(note)
+    if len(rows) > cut:
+        typer.echo(f"{len(rows) - cut} more; --json or a pipe shows all, --out DIR writes a report")
 
 
-def _row(record: dict[str, Any]) -> tuple[str, ...]:
-    drift, mean = record["drift"], record["axis_sd_mean"]
+class Row(NamedTuple):
+    """What is printed of a conversation: the cells before and after its traits. place: its file and number."""
+
+    first: tuple[str, ...]
+    traits: dict[str, float | None]
+    rest: tuple[str, ...]
+    place: tuple[str, int]
+
+
+def _row(record: dict[str, Any]) -> Row:
+    from greenroom.reader.telling import level_words
+
+    drift = record["drift"]
     slope = "–" if drift["low"] is None else (
         f"{drift['slope_sd_per_turn']:+.2f} ({drift['low']:+.2f} to {drift['high']:+.2f})"
     )  # fmt: skip
-    return (
-        record["source"], str(record["index"]), record["verdict"], "–" if mean is None else f"{mean:+.2f}", slope,
-        str(len(record["turns"])), ", ".join(map(str, record["change_points"])) or "–",
-    )  # fmt: skip
+    return Row(
+        (record["verdict"], level_words(record), _sd(record["axis_sd_mean"])),
+        record["traits_sd_mean"],
+        (slope, str(len(record["turns"])), ", ".join(map(str, record["change_points"])) or "–"),
+        (record["source"], record["index"]),
+    )
+
+
+def _sd(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def _validate(reader: str, *, quick: bool, seed: int, out: Path | None, plain: bool, as_json: bool) -> None:
@@ -167,3 +226,4 @@ def _validate(reader: str, *, quick: bool, seed: int, out: Path | None, plain: b
         print_json(result.as_dict())
     else:
         print_rows(("measure", "estimate", "low", "high", "n"), result.rows(), plain=plain)
+        typer.echo(result.verdict())

@@ -1,7 +1,7 @@
 """The record of what was read: one line a conversation, appended when it is done, so that a killed run goes on.
 
 A line that was cut by the kill is dropped. The lines are in input order, and each holds a digest of its record: a run
-that goes on with other transcripts is refused instead of mixing the two.
+that goes on with other transcripts, or is asked for again with others, is refused instead of mixing the two.
 """
 
 from __future__ import annotations
@@ -9,31 +9,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from greenroom.errors import RunError
-from greenroom.reader.stream import ConversationReading
+from greenroom.reader.stream import ConversationReading, record_digest, text_size
 from greenroom.reader.transcripts import Broken, Transcript
-from greenroom.store import digest
 
 NAME = "readings.jsonl"
 
 
-def record_digest(one: Transcript | Broken | ConversationReading) -> str:
-    """What identifies a record of the input, as it is read or as it was."""
-    if isinstance(one, Broken):
-        return digest(one.source, str(one.line), one.reason)
-    return digest(one.source, str(one.index), json.dumps(one.messages))
-
-
 class Journal:
-    """The journal in a run folder. Opening it drops a cut last line; `done` says how many records are in it."""
+    """The journal in a run folder. Opening it drops a cut last line. done: how many records are in it; kept: how much text
+    the conversations have that were in it already (known once `rest` was begun)."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
-        self.done = 0
+        self.done = self.kept = 0
         good = 0
         if self.path.exists():
             with self.path.open("rb") as file:
@@ -48,14 +42,8 @@ class Journal:
     def rest(self, records: Iterable[Transcript | Broken]) -> Iterator[Transcript | Broken]:
         """The records that are not in the journal yet. Raises RunError when the first ones are not those in it."""
         source = iter(records)
-        for entry in entries(self.path.parent):
-            one = next(source, None)
-            if one is None or record_digest(one) != entry["digest"]:
-                named = entry.get("source")
-                raise RunError(
-                    f"{self.path.parent} was begun with other transcripts (they differ at {named}); "
-                    "give the same ones again, or another folder"
-                )
+        for one in _same(self.path.parent, source):
+            self.kept += text_size(one)
         yield from source
 
     def add(self, reading: ConversationReading | Broken) -> None:
@@ -76,6 +64,53 @@ class Journal:
         self._file.close()
 
 
+def check(folder: Path, records: Iterable[Transcript | Broken]) -> None:
+    """Raises RunError unless the records are those in the journal of a finished run, one by one and no more."""
+    source = iter(records)
+    for _ in _same(folder, source):
+        pass
+    more = next(source, None)
+    if more is not None:
+        raise _other(folder, f"{_named(more)} is not among them")
+
+
+def _same(folder: Path, source: Iterator[Transcript | Broken]) -> Iterator[Transcript | Broken]:
+    """The records that the journal holds, as far as they are the same; RunError at the first that is another."""
+    for entry in entries(folder):
+        one = next(source, None)
+        if one is None:
+            raise _other(folder, f"{entry['source']} is missing now")
+        if record_digest(one) != entry["digest"]:
+            raise _other(folder, f"{_named(one)} is not what was read then")
+        yield one
+
+
+def _named(one: Transcript | Broken) -> str:
+    if isinstance(one, Broken):
+        return one.source
+    return f"record {one.index} of {one.source}" if one.index else one.source
+
+
+def _other(folder: Path, why: str) -> RunError:
+    return RunError(
+        f"{folder} was begun with other transcripts: {why}; choose another --out, or give the same ones in the same order"
+    )
+
+
+@contextmanager
+def keeping(folder: Path, total: int | None) -> Iterator[None]:
+    """Leaves a note on an interruption that says how many conversations the journal holds, of how many (None: unknown)."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        done = sum("broken" not in entry for entry in entries(folder))
+        if done:
+            of = "" if total is None else f" of {total}"
+            noun = "conversation" if (total or done) == 1 else "conversations"
+            stop.add_note(f"{done}{of} {noun} kept in {folder}")
+        raise
+
+
 def records(folder: Path) -> Iterator[dict[str, Any]]:
     """The objects that `greenroom read --json` prints, from a run's journal."""
     for entry in entries(folder):
@@ -83,10 +118,12 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run's journal, one at a time: records with their digests and the messages that were read."""
+    """The lines of a run's journal, one at a time: records with their digests and the messages that were read. A last line
+    that was cut is left out."""
     path = folder / NAME
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
         for line in file:
-            yield json.loads(line)
+            if line.endswith("\n"):
+                yield json.loads(line)

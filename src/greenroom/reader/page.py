@@ -5,19 +5,17 @@ One self-contained HTML file, made from the run's journal alone. Opening a trans
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
 from greenroom.reader.journal import entries
+from greenroom.reader.telling import Tally, rank, short_names, words
 from greenroom.reader.transcripts import Broken
-from greenroom.reader.verdicts import VERDICTS
+from greenroom.reader.verdicts import VERDICTS, level_limit
 from greenroom.report.format import number, tint
 from greenroom.report.page import environment, partial
 from greenroom.report.parts import palette
@@ -29,7 +27,7 @@ NAME = "report.html"
 LINES, TRANSCRIPTS, CHARACTERS, BROKEN = 2000, 200, 8_000_000, 50
 HEIGHT, WIDTH, MARGIN = 56, 1000, 5
 SPAN = 3.0  # sd below the default at which the shading is all rust
-FIRST = ("departed", "drifting", "returned", "steady", "uncalibrated")
+MARKED = 0.25  # sd by which a sentence moves its turn's mean to be marked: a quarter of the spread of default replies
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,11 +35,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_page(folder: Path) -> Path:
     """Writes `folder`/report.html from the journal and summary in `folder`, and returns its path. Atomic."""
     summary = read_json(folder / "summary.json")
-    text = yaml.safe_load(_file("reading.yaml"))
-    records, broken, mean = _light(folder)
+    text = words()
+    records, broken, tally, mean = _light(folder)
     shown = _with_text(folder, records[:LINES])
     low, high = _range(shown)
-    several = {source for source, n in Counter(record["source"] for record in shown).items() if n > 1}
+    names = short_names((record["source"], record["index"]) for record in shown)
+    lines = [_line(record, low, high, text) | _name(record, names) for record in shown]
+    _open_lowest(lines, shown)
+    traits = list(dict.fromkeys(name for record in shown for name in record["traits_sd_mean"]))
     page = (
         environment(TEMPLATES)
         .get_template("reading.html.j2")
@@ -52,13 +53,17 @@ def write_page(folder: Path) -> Path:
             script=Markup(_file("reading.js")),
             reader=summary["reader"],
             version=version(),
-            title=text["title"].format(n=len(records), reader=summary["reader"]),
-            headline=_headline(summary, text),
-            tally=_tally(summary, mean, text),
+            title=text["title_one" if len(records) == 1 else "title"].format(n=len(records), reader=summary["reader"]),
+            headline=tally.headline(),
+            tally=_tally(tally, summary["turns"], mean, text),
+            level=text["level"].format(limit=number(level_limit(15), 2)),
+            marked=text["marked"].format(value=number(MARKED)),
+            legend={"from": number(-SPAN, 0), "to": number(0.0, 0)},
             zero=_height(0.0, low, high),
             scale=text["scale"].format(low=number(low, 1), high=number(high, 1, signed=True)),
-            lines=[_line(record, low, high, text) | _name(record, several, text) for record in shown],
-            rows=[_row(record) for record in shown],
+            lines=lines,
+            columns=[*text["columns"], *(text["trait_column"].format(name=_plain(name)) for name in traits)],
+            rows=[_row(record, names, traits) for record in shown],
             hidden=_hidden(len(records), len(shown), text),
             broken=broken[:BROKEN],
             more_broken=text["more_broken"].format(n=len(broken) - BROKEN) if len(broken) > BROKEN else "",
@@ -72,10 +77,11 @@ def _file(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _light(folder: Path) -> tuple[list[dict[str, Any]], list[str], float | None]:
-    """Records without text, the most notable first and no more than are shown in full order; broken ones; the mean."""
-    kept: list[dict[str, Any]] = []
+def _light(folder: Path) -> tuple[list[dict[str, Any]], list[str], Tally, float | None]:
+    """Records without text in the order in which they are shown; broken ones; what all of them say; the mean of turns."""
+    kept: list[tuple[tuple[bool, float], int]] = []
     broken: list[str] = []
+    tally = Tally()
     total = n = 0.0
     for place, record in enumerate(entries(folder)):
         unread = Broken.of(record)
@@ -84,14 +90,9 @@ def _light(folder: Path) -> tuple[list[dict[str, Any]], list[str], float | None]
             continue
         values = [turn["axis_sd"] for turn in record["turns"] if turn["axis_sd"] is not None]
         total, n = total + sum(values), n + len(values)
-        kept.append({"place": place, "verdict": record["verdict"], "axis_sd_mean": record["axis_sd_mean"]})
-    notable = heapq.nsmallest(len(kept), kept, key=_notable)
-    return notable, broken, total / n if n else None
-
-
-def _notable(record: dict[str, Any]) -> tuple[int, float, int]:
-    mean = record["axis_sd_mean"]
-    return FIRST.index(record["verdict"]), float("inf") if mean is None else mean, record["place"]
+        tally.add(record)
+        kept.append((rank(record), place))
+    return [{"place": place} for _, place in sorted(kept)], broken, tally, total / n if n else None
 
 
 def _with_text(folder: Path, chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,8 +141,11 @@ def _line(record: dict[str, Any], low: float, high: float, text: dict[str, Any])
     drift = record["drift"]
     return {
         "verdict": record["verdict"],
+        "open": False,
+        "level": text["low"] if record["level"] == "low" else "",
+        "traits": _traits(record["traits_sd_mean"], record["unreliable_traits"], text),
         "mean": text["mean"].format(value=number(record["axis_sd_mean"], 2, signed=True)),
-        "meaning": f"{told} {because}",
+        "meaning": " ".join(filter(None, (told, because, _level(record, text)))),
         "slope": text["no_slope"] if drift["low"] is None else text["slope"].format(
             value=number(drift["slope_sd_per_turn"], 2, signed=True), low=number(drift["low"], 2, signed=True),
             high=number(drift["high"], 2, signed=True),
@@ -159,12 +163,28 @@ def _line(record: dict[str, Any], low: float, high: float, text: dict[str, Any])
     }  # fmt: skip
 
 
-def _name(record: dict[str, Any], several: set[str], text: dict[str, Any]) -> dict[str, str]:
-    """The file's name, with the record's number where the file has several; the whole path in the title."""
-    source, folder = record["source"], len(Path(record["source"]).parts) > 1
-    short = Path(source).name if folder else source
-    number_of = text["record"].format(index=record["index"]) if source in several else ""
-    return {"name": short, "record": number_of, "path_of": source}
+def _level(record: dict[str, Any], text: dict[str, Any]) -> str:
+    """Where a low conversation lies, against what; "" for others."""
+    if record["level"] != "low":
+        return ""
+    advice = text["low_advice"] if record["baseline"] != "folder" else ""
+    return f"{text['low_meaning'].format(limit=number(record['level_limit'], 2))} {advice}".strip()
+
+
+def _name(record: dict[str, Any], names: dict[tuple[str, int], str]) -> dict[str, str]:
+    """The short name; the whole path in the title."""
+    return {"name": names[record["source"], record["index"]], "path_of": record["source"]}
+
+
+def _open_lowest(lines: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> None:
+    """Marks the conversation that lies lowest, of those whose text the page holds: it is open at first."""
+    means = [
+        (record["axis_sd_mean"], index)
+        for index, record in enumerate(records)
+        if record["axis_sd_mean"] is not None and record["messages"] is not None
+    ]
+    if means:
+        lines[min(means)[1]]["open"] = True
 
 
 def _messages(record: dict[str, Any], text: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,7 +199,10 @@ def _messages(record: dict[str, Any], text: dict[str, Any]) -> list[dict[str, An
             value = turn["axis_sd"]
             place = text["no_place"] if value is None else text["place"].format(value=number(value, 2, signed=True))
             about = text["topic"].format(topic=turn["topic"].replace("_", " ")) if turn["topic"] else ""
-            note = [text["turn"].format(turn=turn["turn"]), place, about, text["tokens"].format(tokens=turn["tokens"])]
+            note = [
+                text["turn"].format(turn=turn["turn"]), place, *_traits(turn["traits"], record["unreliable_traits"], text),
+                about, text["tokens"].format(tokens=turn["tokens"]),
+            ]  # fmt: skip
             one |= {"note": " · ".join(part for part in note if part), "tint": tint(value, SPAN)}
             one["parts"] = _parts(message["content"], turn["sentences"], text)
             if turn["turn"] in levels:
@@ -202,10 +225,10 @@ def _levels(record: dict[str, Any]) -> dict[int, tuple[float, float]]:
 
 
 def _parts(content: str, sentences: Sequence[dict[str, Any]], text: dict[str, Any]) -> list[tuple[str, str]]:
-    """The text in pieces, those sentences marked that moved the turn most."""
+    """The text in pieces; of the sentences that moved the turn most those are marked that moved it by MARKED or more."""
     parts: list[tuple[str, str]] = []
     at = 0
-    for one in sorted(sentences, key=lambda one: one["start"]):
+    for one in sorted((one for one in sentences if abs(one["sd"]) >= MARKED), key=lambda one: one["start"]):
         end = min(one["end"], len(content))
         inside = content[one["start"] : end]
         tail = len(inside) - len(inside.rstrip())
@@ -216,31 +239,34 @@ def _parts(content: str, sentences: Sequence[dict[str, Any]], text: dict[str, An
     return [part for part in parts if part[0]]
 
 
-def _headline(summary: dict[str, Any], text: dict[str, Any]) -> str:
-    counts, everything = summary["verdicts"], summary["conversations"]
-    said = text["headline"]
-    away = counts["departed"] + counts["drifting"] + counts["returned"]
-    if everything and counts["uncalibrated"] == everything:
-        return said["uncalibrated"].format(all=everything)
-    if not away:
-        return said["none"].format(all=everything)
-    return said["one"].format(n=away, all=everything, verb=said["left"])
+def _traits(values: dict[str, float | None], unreliable: dict[str, str], text: dict[str, Any]) -> list[str]:
+    """Each trait with its place, and a word where this reader reads it badly."""
+    return [
+        text["trait_doubted" if name in unreliable else "trait"].format(
+            name=_plain(name), value=number(value, 2, signed=True)
+        )
+        for name, value in values.items()
+    ]
 
 
-def _tally(summary: dict[str, Any], mean: float | None, text: dict[str, Any]) -> str:
-    counts = Counter(summary["verdicts"])
+def _tally(tally: Tally, turns: int, mean: float | None, text: dict[str, Any]) -> str:
+    counts = tally.verdicts
     told = ", ".join(f"{counts[name]} {text['verdicts'][name]}" for name in VERDICTS if counts[name])
-    return text["tally"].format(
-        verdicts=told or "0", turns=number(summary["turns"]), mean=number(mean, 2, signed=True)
-    )  # fmt: skip
+    numbers = text["tally"].format(verdicts=told or "0", turns=number(turns), mean=number(mean, 2, signed=True))
+    return " ".join([numbers, *tally.sentences()[1:]])
 
 
-def _row(record: dict[str, Any]) -> tuple[str, ...]:
+def _row(record: dict[str, Any], names: dict[tuple[str, int], str], traits: Sequence[str]) -> tuple[str, ...]:
     return (
-        record["source"], str(record["index"]), record["verdict"], number(record["axis_sd_mean"], 2),
-        number(record["drift"]["slope_sd_per_turn"], 3), str(len(record["turns"])),
+        names[record["source"], record["index"]], record["verdict"], words()["levels"][record["level"] or "none"],
+        number(record["axis_sd_mean"], 2), number(record["drift"]["slope_sd_per_turn"], 3), str(len(record["turns"])),
         ", ".join(map(str, record["change_points"])), str(sum(record["skipped"].values())),
+        *(number(record["traits_sd_mean"].get(name), 2, signed=True) for name in traits),
     )  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _hidden(everything: int, shown: int, text: dict[str, Any]) -> str:

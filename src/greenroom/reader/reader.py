@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from greenroom.directions import Direction, trait_vector
+from greenroom.directions.verdict import verdict
 from greenroom.errors import ConversationError, DirectionError
 from greenroom.measures.intervals import Array
+from greenroom.reader import telling
 from greenroom.reader.axis import reader_axis
 from greenroom.reader.sentences import Moved, moved
 from greenroom.reader.topics import Topics
 from greenroom.reader.turns import WINDOW, Piece, Turn, encoded, pieces, planned
+from greenroom.report.format import number
 from greenroom.subject import Subject, opened
 from greenroom.subject.capture import Captured
 from greenroom.subject.chat import Encoded
@@ -80,6 +83,11 @@ class Reader:
     @property
     def directions(self) -> tuple[Direction, ...]:
         return (self.axis, *self.traits)
+
+    @property
+    def unreliable(self) -> dict[str, str]:
+        """Directions that this reader reads no better than chance may, with the reason."""
+        return {one.name: why for one in self.directions if (why := doubt(one)) is not None}
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -172,13 +180,30 @@ class Reader:
         return None if user is None or self.topics is None else self.topics.nearest(user.unsqueeze(0))[0]
 
 
+def doubt(direction: Direction) -> str | None:
+    """Why a direction's readings are not to be relied on; None where there is no reason. The rule is that of all verbs
+    (`directions.verdict`): held-out replies do not surely tell its poles apart, or, read cold as here, no better than a random
+    direction does."""
+    if verdict(direction).grade != "void":
+        return None
+    said, told = telling.words()["unreliable"], direction.validity
+    if told.get("cold_auc") is None:
+        return said["untested"] if told.get("auc") is None else said["held_out"].format(auc=number(told["auc"]))
+    low, high = number(told.get("cold_auc_low")), number(told.get("cold_auc_high"))
+    random = told.get("random_cold_auc_p95", told.get("random_auc_p95"))
+    control = said["chance"] if random is None else said["random"].format(random=number(random))
+    return f"{said['cold'].format(auc=number(told['cold_auc']), low=low, high=high)}; {control}"
+
+
 def load_reader(
     reader: Reader | Subject | str = "smollm2", traits: Sequence[str] = (), *, progress: Progress | None = None
 ) -> Reader:
     """A reader with its axis, the named traits of the library, and topics; axis and traits are built once where no file of
     them exists for these weights."""
     if isinstance(reader, Reader):
-        return reader
+        there = {trait.name for trait in reader.traits}
+        added = tuple(trait_vector(reader.subject, name) for name in traits if name not in there)
+        return replace(reader, traits=(*reader.traits, *added)) if added else reader
     subject = opened(reader)
     axis = reader_axis(subject, progress=progress)
     return Reader(subject, axis, tuple(trait_vector(subject, name) for name in traits), Topics.of(subject))

@@ -6,6 +6,7 @@ the roles are those left out of it. Everything is read after the question alone,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,12 +20,15 @@ from greenroom.conversation import Conversation
 from greenroom.directions import assistant_axis
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P, instructed
 from greenroom.measures.intervals import Array, Interval, auc, bootstrap_mean, wilson
+from greenroom.measures.validity import in_words
 from greenroom.personas import Question, Role, library
 from greenroom.reader.axis import cold_tokens
 from greenroom.reader.reader import Reader, load_reader
+from greenroom.reader.validation_verdict import grade, named, reasons, said
 from greenroom.reader.verdicts import judge
-from greenroom.runs.progress import Progress
+from greenroom.runs.progress import Progress, duration
 from greenroom.runs.run import Run, StageResult, open_run
+from greenroom.store import digest
 from greenroom.subject import Reply, Subject
 
 if TYPE_CHECKING:
@@ -35,7 +39,12 @@ KINDS = ("role", "jailbreak", "steered", "style")
 STRENGTH = -3.0  # sd along the hot axis, for the steered replies
 TURNS = 12  # of a conversation put together from replies, for the verdicts
 CONVERSATIONS = 400
-STAGES = {"replies": "Replies of every kind", "reading": "Reading them cold"}
+# A stage a kind, so that a stop loses no more than one.
+STAGES = {
+    "default": "Default replies", "role": "Role-played replies", "jailbreak": "Jailbroken replies",
+    "steered": "Steered replies", "style": "Replies in other styles", "reading": "Reading them cold",
+}  # fmt: skip
+TRIAL, TRIAL_TOKENS = 24, 12  # replies and their tokens that are made to tell how long all of them will take
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,19 @@ class ReaderValidation:
 
     measures: dict[str, Interval]
     path: Path
+    reader: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {"path": str(self.path)} | {name: found._asdict() for name, found in self.measures.items()}
+        head = {"path": str(self.path), "grade": grade(self.measures), "verdict": self.verdict()}
+        return head | {name: found._asdict() for name, found in self.measures.items()}
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Rows of text: measure, estimate, low, high, n."""
-        return interval_rows(self.measures)
+        """Rows of text: measure in words, estimate, low, high, n."""
+        return interval_rows({named(name): found for name, found in self.measures.items()})
+
+    def verdict(self) -> str:
+        """Whether the reader can be used, in one sentence, and why."""
+        return said("verdict", reader=self.reader, words=in_words(grade(self.measures)), why=reasons(self.measures))
 
 
 def interval_rows(measures: Mapping[str, Interval]) -> list[tuple[str, ...]]:
@@ -77,24 +92,55 @@ def validate_reader(
     progress: Progress | None = None,
 ) -> ReaderValidation:
     """Makes the labelled set, reads it, and reports AUCs by kind, length and domain, what fools the reader, and how often
-    verdicts are right. Takes some minutes; the same call goes on where a killed one stopped."""
+    verdicts are right. Takes some minutes; the same call goes on where a killed one stopped, each kind of reply being kept
+    when it is made. progress: hears beforehand about how long it will take, from a trial of some seconds."""
     loaded = load_reader(reader)
     shown = progress or Progress()
     shown.plan(STAGES)
     subject = loaded.subject
+    axis = digest(loaded.axis.vector().numpy().tobytes())
     with open_run(
         out, kind="read-validation", subject_name=subject.name, fingerprint=subject.fingerprint,
-        config={"quick": quick, "axis": loaded.axis.name, "lengths": list(LENGTHS)}, seed=seed, progress=shown,
+        config={"quick": quick, "axis": axis, "lengths": list(LENGTHS)}, seed=seed, progress=shown,
     ) as run:  # fmt: skip
-        if run.finished:
-            return ReaderValidation(
-                {name: Interval(**found) for name, found in run.results("reading").items()}, run.path
-            )
-        run.stage("replies", lambda: StageResult(tables={"replies": _make(loaded, quick, seed, run)}))
-        run.stage("reading", lambda: _measure(loaded, run.table("replies"), seed))
-        found = run.results("reading")
-        run.finish({"reader": subject.name, "measures": found})
-    return ReaderValidation({name: Interval(**one) for name, one in found.items()}, run.path)
+        if not run.finished:
+            asked = design(loaded, quick)
+            left = [one for one in asked if one.kind not in run.manifest["stages"]]
+            if progress is not None and left:
+                seconds = estimated_seconds(loaded, left)
+                shown.say(said("estimate", replies=len(left), tokens=max(LENGTHS), time=duration(seconds)))
+            for kind in ("default", *KINDS):
+                of = [one for one in asked if one.kind == kind]
+                run.stage(kind, lambda kind=kind, of=of: _made(subject, kind, of, seed, run))
+            run.stage("reading", lambda: _measure(loaded, _replies(run), seed, run))
+            run.finish({"reader": subject.name, "measures": run.results("reading")})
+    found = run.results("reading")
+    return ReaderValidation({name: Interval(**one) for name, one in found.items()}, run.path, subject.name)
+
+
+def estimated_seconds(reader: Reader, asked: Sequence[PlannedReply]) -> float:
+    """About how long it takes to make so many replies of the full length and to read them, from a trial of a few: made a
+    single token long, which is what the prompts cost; made some tokens long; and read at the full length."""
+    few = asked[:: max(1, len(asked) // TRIAL)][:TRIAL]
+    made: list[Reply] = []
+
+    def seconds(tokens: int) -> float:
+        began = time.perf_counter()
+        made[:] = reader.subject.generate(
+            [one.conversation for one in few], max_new_tokens=tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=0
+        )
+        return time.perf_counter() - began
+
+    seconds(1)  # what is set up by a first call is no part of the others
+    prompts, some = seconds(1), seconds(1 + TRIAL_TOKENS)
+    read = [(one, reply) for one, reply in zip(few, made, strict=True) if reply.tokens][: TRIAL // 3]
+    long = [(list(reply.tokens) * max(LENGTHS))[: max(LENGTHS)] for _, reply in read]
+    began = time.perf_counter()
+    if read:
+        cold_tokens(reader.subject, reader.axis, [one.question.text for one, _ in read], long)
+    reading = (time.perf_counter() - began) / max(1, len(read))
+    making = (prompts + max(0.0, some - prompts) / TRIAL_TOKENS * max(LENGTHS)) / len(few)
+    return len(asked) * (making + reading)
 
 
 @dataclass(frozen=True)
@@ -143,38 +189,41 @@ def design(reader: Reader, quick: bool) -> list[PlannedReply]:
     return asked
 
 
-def _make(reader: Reader, quick: bool, seed: int, run: Run) -> pl.DataFrame:
+def _made(subject: Subject, kind: str, asked: Sequence[PlannedReply], seed: int, run: Run) -> StageResult:
     import polars as pl
 
-    subject, asked = reader.subject, design(reader, quick)
-    edit = assistant_axis(subject).steer(STRENGTH)
-    made: list[Reply | None] = [None] * len(asked)
-    for steered in (False, True):
-        rows = [row for row, one in enumerate(asked) if (one.kind == "steered") == steered]
-        replies = subject.generate(
-            [asked[row].conversation for row in rows], max_new_tokens=max(LENGTHS), temperature=TEMPERATURE, top_p=TOP_P,
-            seed=seed, interventions=(edit,) if steered else (), progress=run.advance,
-        )  # fmt: skip
-        for row, reply in zip(rows, replies, strict=True):
-            made[row] = reply
-    there = [(one, reply) for one, reply in zip(asked, made, strict=True) if reply is not None and reply.tokens]
-    return pl.DataFrame(
-        {
-            "kind": [one.kind for one, _ in there],
-            "label": [one.label for one, _ in there],
-            "question": [one.question.id for one, _ in there],
-            "domain": [one.question.topic for one, _ in there],
-            "asked": [one.question.text for one, _ in there],
-            "reply": [reply.text for _, reply in there],
-            "tokens": [list(reply.tokens) for _, reply in there],
-        }
+    edits = (assistant_axis(subject).steer(STRENGTH),) if kind == "steered" else ()
+    replies: list[Reply] = subject.generate(
+        [one.conversation for one in asked], max_new_tokens=max(LENGTHS), temperature=TEMPERATURE, top_p=TOP_P, seed=seed,
+        interventions=edits, progress=run.advance,
+    )  # fmt: skip
+    there = [(one, reply) for one, reply in zip(asked, replies, strict=True) if reply.tokens]
+    text = pl.String
+    schema = {"kind": text, "label": text, "question": text, "domain": text, "asked": text, "reply": text,
+              "tokens": pl.List(pl.Int64)}  # fmt: skip
+    rows = [
+        (kind, one.label, one.question.id, one.question.topic, one.question.text, reply.text, list(reply.tokens))
+        for one, reply in there
+    ]
+    return StageResult(tables={_table(kind): pl.DataFrame(rows, schema=schema, orient="row")})
+
+
+def _table(kind: str) -> str:
+    return f"replies_{kind}"
+
+
+def _replies(run: Run) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([run.table(_table(kind)) for kind in ("default", *KINDS)])
+
+
+def _measure(reader: Reader, replies: pl.DataFrame, seed: int, run: Run) -> StageResult:
+    import polars as pl
+
+    projected = cold_tokens(
+        reader.subject, reader.axis, replies["asked"].to_list(), replies["tokens"].to_list(), run.advance
     )
-
-
-def _measure(reader: Reader, replies: pl.DataFrame, seed: int) -> StageResult:
-    import polars as pl
-
-    projected = cold_tokens(reader.subject, reader.axis, replies["asked"].to_list(), replies["tokens"].to_list())
     scale = reader.axis.scale()
     read = [(row - scale.reply_mean) / scale.reply_sd for row in projected]
     columns = {f"axis_sd_{length}": [_mean(row[:length], length) for row in read] for length in LENGTHS}

@@ -9,6 +9,9 @@ set so that both together raise a false alarm in 5 % of the conversations in whi
 - **a folder of the model's own normal conversations**: the baseline is their mean, and the thresholds come from how far
   they fall themselves. From 40 conversations on they are order statistics, which assume nothing; with fewer a normal
   prediction bound, which is wider the fewer there are.
+
+Beside the verdict stands the *level*: whether the mean of all turns lies below where conversations of the reader's own
+default replies lie. A verdict says that a conversation moved; a level says where it is, and models differ in it.
 """
 
 from __future__ import annotations
@@ -33,6 +36,12 @@ SHORTEST = FIRST + LEVEL
 DRAWS = 10_000
 ENOUGH = 40  # conversations from which order statistics at 2.5 % exist
 
+Level = Literal["usual", "low"]
+# How far topics differ in the reader's own default replies, sd (effect.topics.sd of SmolLM2's --validate): the turns of one
+# conversation share a topic, so that its mean scatters by this however long it is.
+TOPICS_SD = 0.37
+BELOW = 0.05  # share of conversations of the reader's own default replies whose level is low
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -50,12 +59,14 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model's normal conversations: their mean (sd on the axis), the limits that they set, and how many there were."""
+    """A model's normal conversations: their mean (sd on the axis), the limits that they set, and how many there were.
+    content: a digest of what was said in them, "" where it is not known."""
 
     mean: float
     drop_limit: float
     decline_limit: float
     n: int
+    content: str = ""
 
 
 def drift(values: Sequence[float]) -> Interval:
@@ -66,6 +77,20 @@ def drift(values: Sequence[float]) -> Interval:
     slope, error = (float(part[0]) for part in _slopes(series[None]))
     half = float(stats.t.ppf(0.975, len(series) - 2)) * error
     return Interval(slope, slope - half, slope + half, len(series))
+
+
+def level_limit(turns: int) -> float:
+    """The mean, sd, below which 5 % of conversations of so many turns lie when all are default replies of the reader
+    itself, whose variance is 1 in all and TOPICS_SD² between topics. One turn: -1.64; 15 turns: -0.72."""
+    spread = math.sqrt(TOPICS_SD**2 + (1 - TOPICS_SD**2) / turns)
+    return float(stats.norm.ppf(BELOW)) * spread
+
+
+def level_of(values: Sequence[float]) -> Level | None:
+    """Where a conversation's turns lie (sd on the axis), taken together; None without any."""
+    if not len(values):
+        return None
+    return "low" if sum(values) / len(values) < level_limit(len(values)) else "usual"
 
 
 def judge(values: Sequence[float], baseline: Baseline | None = None) -> Judgement:
