@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,11 @@ from greenroom.cli.show import print_json, print_rows
 
 if TYPE_CHECKING:
     from greenroom.directions import Direction
+    from greenroom.directions.trial import Trial
     from greenroom.personas import Trait
+    from greenroom.subject import Subject
+
+ENDS = 3  # replies shown of each end; --json has all that are kept
 
 
 @options.on_model(inspect.Parameter.empty)
@@ -62,19 +68,21 @@ def trait(
 ) -> None:
     """Build the direction of a trait, and test it.
 
-    Shows how well it tells the trait's poles apart on questions that did not make it. The vector is stored for these
-    weights, and known by its name wherever a direction is asked for.
+    Shows how well it tells the trait's poles apart on questions that did not make it, and tries at what strength steering
+    is heard. The vector is stored for these weights, and known by its name wherever a direction is asked for.
 
     \b
     Examples:
-      greenroom trait smollm2 sycophancy
-      greenroom trait smollm2 sycophancy --method logistic
+      greenroom trait smollm2 humor
+      greenroom trait smollm2 humor --method logistic
       greenroom trait smollm2 --describe "talks like a pirate" --opposite "talks like a clerk"
       greenroom trait smollm2 gloating --describe "gloats over others" --author openai/gpt-4o-mini --save gloating.yaml
       greenroom trait smollm2 --file gloating.yaml
     """
     from greenroom.directions.contrast import method_named
-    from greenroom.directions.traits import trait_vector
+    from greenroom.directions.traits import kept_vector, trait_vector
+    from greenroom.directions.trial import trial
+    from greenroom.directions.verdict import verdict
     from greenroom.personas.describe import save_trait
     from greenroom.runs.progress import terminal_progress
 
@@ -85,8 +93,10 @@ def trait(
     if save is not None:
         save_trait(wanted, save)
     subject = model.load()
+    if again or kept_vector(subject, wanted, method) is None:
+        _estimate(subject, wanted, questions, tokens)
     progress = terminal_progress(plain=plain)
-    progress.plan({"trait": wanted.name})
+    progress.plan({"trait": wanted.name, "trial": "strengths"})
     progress.start("trait")
     try:
         direction = trait_vector(
@@ -95,12 +105,24 @@ def trait(
         )  # fmt: skip
         told = _monitoring(subject, wanted, direction, seed) if monitoring else None
         progress.finish("trait")
+        progress.start("trial")
+        tried = None
+        if direction.reliable:
+            tried = trial(
+                subject, wanted, direction, seed=seed, again=again,
+                progress=lambda done, total: progress.advance("trial", done, total),
+            )  # fmt: skip
+        progress.finish("trial")
     finally:
         progress.stop()
+    found = verdict(direction)
     if as_json:
         card = direction.card()
         # The calibration of every block is long; the file has it.
-        print_json({**card, "calibration": card["calibration"].get(str(direction.layer)), "monitoring": told})
+        print_json(
+            {**card, "calibration": card["calibration"].get(str(direction.layer)), "monitoring": told,
+             "trial": None if tried is None else tried.plain(), "verdict": {"grade": found.grade, "said": str(found)}}
+        )  # fmt: skip
         return
     _show(direction, plain)
     if told is not None:
@@ -109,6 +131,21 @@ def trait(
         )
     if save is not None:
         typer.echo(f"{'trait':<16}{save}")
+    _show_end(direction, tried, model, plain)
+
+
+def _estimate(subject: Subject, wanted: Trait, questions: int, tokens: int) -> None:
+    """Says how long building will take, before it begins."""
+    from greenroom.auditing.plan import speed, total
+    from greenroom.directions.traits import asked_for
+    from greenroom.runs.progress import duration
+    from greenroom.studies.study import Cost
+
+    whole = total([Cost.of(*asked) for asked in asked_for(wanted, questions=questions, tokens=tokens)])
+    assert whole is not None
+    typer.echo(
+        f"building it takes up to {duration(60 * speed(subject).minutes(whole))} here, once for these weights", err=True
+    )
 
 
 def _wanted(
@@ -163,11 +200,17 @@ def _monitoring(subject: Any, wanted: Trait, direction: Direction, seed: int) ->
 
 
 def _show(direction: Direction, plain: bool) -> None:
+    """The evidence, line by line, and the replies at both ends."""
+    from greenroom.directions.verdict import auc_said
+
     told, test, recipe = direction.validity, direction.sign_test, direction.recipe
-    auc = {"estimate": told.get("auc"), "low": told.get("auc_low"), "high": told.get("auc_high")}
     lines = {
         "name": direction.name,
-        "held-out AUC": _interval(auc) + ("" if direction.reliable else ", unreliable"),
+        "held-out AUC": auc_said(told) + ("" if direction.reliable else ", unreliable")
+        + ": how often a reply of the one pole lies above one of the other, with its instruction in the context (hot)",
+        "read cold": "never" if told.get("cold_auc") is None
+        else f"AUC {auc_said(told, 'cold_auc')}: the same replies without the instruction, as anybody's text is read",
+        "random": _random(told),
         "block": f"{direction.layer}, chosen on other questions",
         "points to": "never tested" if test is None
         else f"{test.towards} ({test.towards_mean:+.2f}), away from {test.away} ({test.away_mean:+.2f})",
@@ -175,9 +218,6 @@ def _show(direction: Direction, plain: bool) -> None:
     }  # fmt: skip
     if "filter" in recipe:
         lines["filtered"] = f"{100 * recipe['filtered_share']:.0f} % of the replies, by {recipe['filter']}"
-    for key, head in (("cold_auc", "read cold"), ("random_auc_p95", "random, p95")):
-        if told.get(key) is not None:
-            lines[head] = f"AUC {told[key]:.2f}"
     for key, head in (("cosines", "cosine with"), ("specificity", "AUC of others")):
         others = sorted(
             told.get(key, {}).items(), key=lambda item: -abs(item[1] - (0.5 if key == "specificity" else 0))
@@ -191,11 +231,44 @@ def _show(direction: Direction, plain: bool) -> None:
     rows = [
         [end, f"{row['sd']:+.1f}", row["question"], row["reply"]]
         for end in ("most", "least")
-        for row in told.get(end, ())
+        for row in told.get(end, ())[:ENDS]
     ]
     if rows:
         typer.echo("")
         print_rows(("end", "sd", "question", "reply"), rows, plain=plain)
+
+
+def _random(told: Mapping[str, Any]) -> str:
+    known = [
+        f"AUC {told[key]:.2f} {reading}"
+        for key, reading in (("random_auc_p95", "hot"), ("random_cold_auc_p95", "cold"))
+        if told.get(key) is not None
+    ]
+    return f"{', '.join(known)}: 95 in 100 random directions stay below" if known else "not tried"
+
+
+def _show_end(direction: Direction, tried: Trial | None, model: options.Model, plain: bool) -> None:
+    """What was tried, the verdict, and what to do next."""
+    from greenroom.directions.verdict import trial_said, verdict
+
+    if tried is not None:
+        rows = [
+            [at, "–" if one.score is None else f"{one.score:+.2f}", "–" if one.above is None else f"{100 * one.above:.0f} %",
+             f"{one.broken} of {one.n}", one.reply]
+            for at, one in (
+                ("0", tried.unsteered), *((f"{at:+g}", one) for at, one in tried.strengths.items()),
+                ("instructed", tried.instructed),
+            )
+        ]  # fmt: skip
+        typer.echo("")
+        print_rows(("strength, sd", "score", "above unsteered", "broken", tried.question), rows, plain=plain)
+    typer.echo("")
+    typer.echo(f"{'for reading':<16}{verdict(direction)}.")
+    typer.echo(f"{'for steering':<16}{trial_said(tried)}.")
+    if tried is not None and tried.heard is not None:
+        named = ["" if model.name == "smollm2" else f" {shlex.quote(model.name)}"]
+        named += [f" --{option} {shlex.quote(value)}" for option, value in model.asked.items()]
+        typer.echo(f"{'try':<16}greenroom chat{''.join(named)} --steer {direction.name}:{tried.heard:+g}")
 
 
 def _interval(told: dict[str, Any]) -> str:

@@ -29,7 +29,8 @@ def evidence(
       on the latter
     - cold_auc, cold_auc_low, cold_auc_high: of the held-out replies read cold; what is lost beside the AUC is what the
       instruction, still in the context, adds to a hot reading
-    - random_auc_p95: of directions of equal norm at the chosen block, each turned the way the selection replies say
+    - random_auc_p95, random_cold_auc_p95: of directions of equal norm at the chosen block, each turned the way the
+      selection replies say, on the held-out replies read hot and cold
     - specificity: other stored trait → AUC of its vector, at its own block, on this trait's held-out replies
     - cosines: other stored direction → cosine at this direction's block
     - most, least: the replies at the ends, by projection in sd
@@ -50,6 +51,7 @@ def evidence(
         "cold_auc_low": seen.low,
         "cold_auc_high": seen.high,
         "random_auc_p95": random_auc(poles, direction.layer, seed),
+        "random_cold_auc_p95": random_auc(poles, direction.layer, seed, held=cold),
         "specificity": {
             other.name: specificity(other, held)
             for other in others
@@ -81,19 +83,22 @@ def specificity(vector: Direction, held: Poles) -> float:
     return round(auc(projected[held.positive], projected[~held.positive]), 4)
 
 
-def random_auc(poles: Poles, layer: int, seed: int, count: int = RANDOM_DIRECTIONS) -> float:
+def random_auc(
+    poles: Poles, layer: int, seed: int, count: int = RANDOM_DIRECTIONS, *, held: Poles | None = None
+) -> float:
     """95th percentile of the held-out AUC of random directions at a block, each turned by the selection replies.
 
     In a space where the replies differ along many coordinates, a random direction tells poles apart too, a little.
+    held: the held-out replies read otherwise (cold); default: those of `poles`.
     """
-    index = poles.layers.index(layer)
     drawn = torch.randn(poles.values.shape[-1], count, generator=torch.Generator().manual_seed(seed))
-    areas = {}
-    for held_out in (False, True):
-        part = poles.part(held_out)
-        projected = (part.values[index] @ drawn).numpy()
-        areas[held_out] = np.array([auc(row[part.positive], row[~part.positive]) for row in projected.T])
-    turned = np.where(areas[False] >= 0.5, areas[True], 1 - areas[True])
+
+    def areas(part: Poles) -> np.ndarray:
+        projected = (part.values[part.layers.index(layer)] @ drawn).numpy()
+        return np.array([auc(row[part.positive], row[~part.positive]) for row in projected.T])
+
+    found = areas(held or poles.part(held_out=True))
+    turned = np.where(areas(poles.part(held_out=False)) >= 0.5, found, 1 - found)
     return float(np.percentile(turned, 95))
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from greenroom.directions.direction import Direction
+from greenroom.directions.verdict import warning
 from greenroom.errors import DirectionError, LibraryError
 from greenroom.subject import Intervention, Subject
 from greenroom.subject.interventions import NEUTRAL, Kind, Tokens
@@ -140,6 +141,19 @@ def edits_from(
     Each may end in `@BLOCKS` and `@TOKENS`: `sycophancy:+2@18:22@reply`. A name is as in `direction_named`; `tell`
     hears what a user ought to know of a direction (that it is unreliable, that its sign was never tested).
     """
+    return edits_of(subject, steer, cap, ablate, force=force, tell=tell)[0]
+
+
+def edits_of(
+    subject: Subject,
+    steer: Sequence[str] = (),
+    cap: Sequence[str] = (),
+    ablate: Sequence[str] = (),
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[tuple[Intervention, ...], tuple[Direction, ...]]:
+    """`edits_from`, and the directions that the words name."""
     made: list[Intervention] = []
     known: dict[str, Direction] = {}
 
@@ -172,10 +186,10 @@ def edits_from(
     for word in ablate:
         text, layers, tokens = _ends(word)
         made += _ablate(named(text), layers=layers, tokens=tokens)
-    return tuple(made)
+    return tuple(made), tuple(known.values())
 
 
-# `edits_from` names its parameters after the interventions.
+# `edits_of` names its parameters after the interventions.
 _steer, _cap, _ablate = steer, cap, ablate
 
 
@@ -213,18 +227,12 @@ def direction_named(
             ) from error
         say(f"building the trait vector {wanted} of {subject.name}, once for these weights")
         found = trait_vector(subject, trait.name)
-    if not found.reliable:
-        say(f"the direction {found.name} is unreliable: held-out AUC {_auc(found)}; expect little of it")
+    unsure = warning(found)
+    if unsure is not None:
+        say(unsure)
     if found.sign_test is None:
         say(f"the sign of the direction {found.name} was never tested on this model")
     return found
-
-
-def _auc(direction: Direction) -> str:
-    auc, low, high = (direction.validity.get(key) for key in ("auc", "auc_low", "auc_high"))
-    if auc is None:
-        return "unknown"
-    return f"{auc:.2f}" if low is None or high is None else f"{auc:.2f} ({low:.2f}–{high:.2f})"
 
 
 def _ends(word: str) -> tuple[str, Layers, Tokens]:

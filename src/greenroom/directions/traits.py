@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from greenroom.conversation import Conversation
 from greenroom.directions.contrast import (
     Filter,
     cross_projected,
@@ -38,9 +39,18 @@ from greenroom.directions.poles import (
     pole_auc,
     read_at,
     read_cold,
+    told,
     wording,
 )
-from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
+from greenroom.directions.progress import share
+from greenroom.directions.rollouts import (
+    CALIBRATION_REPLIES,
+    CALIBRATION_TOKENS,
+    calibrations,
+    default_prompts,
+    default_token_projections,
+    readable_layers,
+)
 from greenroom.directions.rulers import ruler_of, store_ruler
 from greenroom.directions.scorers import checker_of
 from greenroom.directions.stored import store, stored
@@ -179,14 +189,14 @@ def build(
     others = neighbours(subject, made)
     result = []
     for trait, kept, seen, found, bare in zip(traits, made, read, chosen, reread, strict=True):
-        told = evidence(kept, seen, bare, found.selection, others, seed)
+        shown = evidence(kept, seen, bare, found.selection, others, seed)
         ruler = None
         if trait.name in cold:
             recipe = {key: kept.recipe[key] for key in ("trait", "wording", "seed")}
             ruler = cold[trait.name].direction(
                 trait.name, trait.positive, trait.negative, subject, tokens.get(f"{trait.name} ruler"), recipe
             )
-        result.append(Built(replace(kept, validity={**kept.validity, **told}), ruler))
+        result.append(Built(replace(kept, validity={**kept.validity, **shown}), ruler))
     return result
 
 
@@ -200,6 +210,28 @@ def _sign(trait: Trait, poles: Poles, found: Chosen, vector: Tensor) -> SignTest
         if towards > away:
             break
     return SignTest(trait.positive, trait.negative, towards, away)
+
+
+def kept_vector(subject: Subject, trait: Trait, method: str = "mean") -> Direction | None:
+    """A trait's direction if one of this wording is shipped or stored for these weights."""
+    found = stored(subject, trait.name if method == "mean" else f"{trait.name}.{method}")
+    # A direction that does not say its wording is older than this rule, and of the library.
+    known = found is not None and found.recipe.get("wording", wording(trait)) == wording(trait)
+    return found if known else None
+
+
+def asked_for(
+    trait: Trait, *, questions: int = QUESTIONS, tokens: int = TOKENS
+) -> list[tuple[list[Conversation], int]]:
+    """What building a vector asks of a model, and how many tokens each reply may have: what a guess at its time rests on."""
+    poles = [
+        told(text, question.text)
+        for held_out in (False, True)
+        for question in [one for one in trait.questions if one.held_out == held_out][:questions]
+        for pair in trait.pairs[:REPEATS]
+        for text in (pair.positive, pair.negative)
+    ]
+    return [(poles, tokens), (default_prompts(0)[:CALIBRATION_REPLIES], CALIBRATION_TOKENS)]
 
 
 def trait_vector(
@@ -224,16 +256,16 @@ def trait_vector(
     """
     method_named(method)
     wanted = library.trait(trait) if isinstance(trait, str) else trait
-    name = wanted.name if method == "mean" else f"{wanted.name}.{method}"
-    found = None if again else stored(subject, name)
-    # A direction that does not say its wording is older than this rule, and of the library.
-    if found is not None and found.recipe.get("wording", wording(wanted)) == wording(wanted):
+    found = None if again else kept_vector(subject, wanted, method)
+    if found is not None:
         return found
     poles = play_poles(
         subject, [wanted], layers=readable_layers(subject), questions=questions, held_out_questions=questions,
-        tokens=tokens, seed=seed, placement=placement, repeats=REPEATS, progress=progress,
+        tokens=tokens, seed=seed, placement=placement, repeats=REPEATS, progress=share(progress, 0.0, 0.3),
     )  # fmt: skip
-    built = build(subject, [wanted], poles, seed=seed, method=method, filter=filter)[0]
+    built = build(
+        subject, [wanted], poles, seed=seed, method=method, filter=filter, progress=share(progress, 0.4, 1.0)
+    )[0]
     store(built.direction)
     if built.ruler is not None:
         store_ruler(built.ruler)
