@@ -17,6 +17,8 @@ from greenroom.directions import Calibration, Direction, SignTest, store, stored
 from greenroom.directions.adoption import Adoption, adopted, taken
 from greenroom.directions.cast import usual_cast
 from greenroom.directions.exchange import Foreign, cosines, read_foreign, read_gguf, read_pt, write_gguf
+from greenroom.directions.rulers import ruler_places
+from greenroom.directions.trial import trials
 from greenroom.errors import DirectionError
 from greenroom.personas import library
 from greenroom.subject import tiny
@@ -271,6 +273,76 @@ def test_list_show_compare_export(subject, north, tmp_path, capsys):
     assert set(read_gguf(out).vectors) == {1, 2}
     said("export", "north", str(tmp_path / "copy.safetensors"), "--model", subject.name)
     assert Direction.load(tmp_path / "copy.safetensors", subject).name == "north"
+
+
+def test_list_shows_how_well_a_direction_reads_cold(subject, north, capsys):
+    cold = {"cold_auc": 0.6, "cold_auc_low": 0.5, "cold_auc_high": 0.7}
+    store(dataclasses.replace(north, validity={**north.validity, **cold}))
+    assert main(["directions", "list", "--model", subject.name, "--plain"]) == 0
+    heads, row = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert dict(zip(heads, row, strict=True))["auc cold"] == "0.60 (0.50–0.70)"
+
+
+@pytest.mark.parametrize("verb", [["export", "weak", "x.safetensors"], ["show", "weak"], ["show", "weak", "--json"]])
+def test_an_unreliable_direction_is_flagged_with_its_figures(subject, north, tmp_path, monkeypatch, capsys, verb):
+    monkeypatch.chdir(tmp_path)
+    figures = {
+        "auc": 0.57,
+        "auc_low": 0.43,
+        "auc_high": 0.71,
+        "cold_auc": 0.49,
+        "cold_auc_low": 0.37,
+        "cold_auc_high": 0.63,
+    }
+    store(dataclasses.replace(north, name="weak", reliable=False, validity=figures))
+    assert main(["directions", *verb, "--model", subject.name]) == 0
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert all(said in told for said in ("weak is unreliable", "0.57 (0.43–0.71)", "read cold 0.49 (0.37–0.63)"))
+    store(north)
+    assert main(["directions", "export", "north", "y.safetensors", "--model", subject.name]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_remove_takes_what_is_in_the_cache_and_no_more(subject, north, capsys):
+    other = dataclasses.replace(north, name="south")
+    path = store(north)
+    store(other)
+    ruler = ruler_places(subject.fingerprint, "north")[1]
+    north.save(ruler)
+    trial = trials(subject.fingerprint) / "north-0.json"
+    trial.parent.mkdir(parents=True)
+    trial.write_text("{}")
+    for wrong in (["north", "nobody"], ["north", "sycophancy"]):
+        assert main(["directions", "remove", *wrong, "--model", subject.name]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    assert path.is_file()
+    assert main(["directions", "remove", "north", "--model", subject.name]) == 0
+    assert capsys.readouterr().out == f"removed {path}\n"
+    assert not any(gone.exists() for gone in (path, ruler, trial))
+    assert stored(subject, "south") is not None
+
+
+def test_a_direction_of_the_package_stays(capsys):
+    assert main(["directions", "remove", "assistant"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "ships with the package" in told
+
+
+def test_a_pickle_that_is_refused_is_one_line(subject, tmp_path, capfd, monkeypatch):
+    """Also where the reader of the file has remarks of its own, as torch has on a newer protocol."""
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps({"a": Opens()}, protocol=4))
+    monkeypatch.setattr("greenroom.subject.load", lambda *_, **__: subject)
+    assert main(["directions", "import", str(tmp_path / "bad.pt"), "tiny"]) == 2
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert "is not unpickled" in told
+
+
+class Opens:
+    def __reduce__(self):
+        return (open, ("nowhere",))
 
 
 def test_import_stores_and_refuses(subject, north, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +19,13 @@ app = typer.Typer(name="directions", rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def directions(context: typer.Context) -> None:
-    """List, show, compare, export and import directions.
+    """List, show, compare, export, import and remove directions.
 
     \b
     Examples:
       greenroom directions list
       greenroom directions show assistant
-      greenroom directions export sycophancy syco.gguf
+      greenroom directions export humor humor.gguf
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -43,6 +44,9 @@ Block = Annotated[int | None, typer.Option("--layer", metavar="N", help="This bl
 def list_stored(model: OfModel = None, plain: options.Plain = False, as_json: options.AsJson = False) -> None:
     """List the stored directions: those shipped for smollm2, and those in the cache.
 
+    The AUC says how often a reply of the one pole lies above one of the other: with its instruction in the context, and
+    (cold) without it, as anybody's text is read. 0.5 is chance.
+
     \b
     Examples:
       greenroom directions list
@@ -54,11 +58,12 @@ def list_stored(model: OfModel = None, plain: options.Plain = False, as_json: op
     if as_json:
         print_json(rows)
     else:
-        heads = ("name", "kind", "model", "block", "auc", "reliable")
+        heads = ("name", "kind", "model", "block", "auc", "auc cold", "reliable")
         shown = [
-            [row["name"], row["kind"], row["model"], row["layer"], _auc_text(row), "yes" if row["reliable"] else "no"]
+            [row["name"], row["kind"], row["model"], row["layer"], _auc_text(row), _auc_text(row, "cold_auc"),
+             "yes" if row["reliable"] else "no"]
             for row in rows
-        ]
+        ]  # fmt: skip
         print_rows(heads, shown, plain=plain)
 
 
@@ -71,19 +76,23 @@ def show(name: Name, model: OfModel = "smollm2", as_json: options.AsJson = False
       greenroom directions show assistant
       greenroom directions show runs/mine/directions/assistant_axis.safetensors --json
     """
+    from greenroom.directions.verdict import verdict
+
     direction = _found(name, model)
     scale = direction.calibration.get(direction.layer)
     card = direction.card()
     if as_json:
         # The calibration of every block is long; the file has it.
         print_json({**card, "calibration": card["calibration"].get(str(direction.layer))})
+        _flag(direction)
         return
     test = direction.sign_test
     lines = {
         "name": f"{direction.name} ({direction.kind})",
         "model": f"{direction.subject} ({direction.fingerprint})",
         "blocks": f"{min(direction.vectors)}…{max(direction.vectors)}, chosen {direction.layer}",
-        "held-out AUC": f"{_auc_text(_summary(direction))}{'' if direction.reliable else ', unreliable'}",
+        "held-out AUC": f"{_auc_text(direction.validity)}{'' if direction.reliable else ', unreliable'}",
+        "read cold": _auc_text(direction.validity, "cold_auc"),
         "points to": "never tested" if test is None
         else f"{test.towards} ({test.towards_mean:+.2f}), away from {test.away} ({test.away_mean:+.2f})",
         "1 sd": "not calibrated" if scale is None
@@ -97,6 +106,9 @@ def show(name: Name, model: OfModel = "smollm2", as_json: options.AsJson = False
     lines["method"] = str(direction.recipe.get("method", "unknown"))
     for head, text in lines.items():
         typer.echo(f"{head:<14}{text}")
+    if direction.kind == "trait":
+        typer.echo(f"{'for reading':<14}{verdict(direction)}.")
+    _flag(direction)
 
 
 @app.command()
@@ -111,7 +123,7 @@ def compare(
 
     \b
     Examples:
-      greenroom directions compare assistant sycophancy malice
+      greenroom directions compare assistant humor malice
       greenroom directions compare assistant my.safetensors --layer 19
     """
     from greenroom.directions.exchange import cosines
@@ -151,7 +163,7 @@ def export_direction(
 
     \b
     Examples:
-      greenroom directions export sycophancy syco.gguf --layers 14:18
+      greenroom directions export humor humor.gguf --layers 26:28
       greenroom directions export assistant axis.safetensors
     """
     from greenroom.directions.exchange import write_gguf
@@ -168,6 +180,29 @@ def export_direction(
     else:
         raise typer.BadParameter(f"{out} must end in .gguf or .safetensors")
     typer.echo(f"{direction.name} written to {out}")
+    _flag(direction)
+
+
+@app.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Directions in the cache, as list names them.")],
+    model: OfModel = "smollm2",
+) -> None:
+    """Remove stored directions from the cache.
+
+    Nothing is asked. Directions that ship with the package stay. An axis and a trait of the library are built again when
+    they are next asked for; an imported direction, or one made with --describe, has to be made again.
+
+    \b
+    Examples:
+      greenroom directions remove talks_like_a_pirate
+      greenroom directions remove my_axis old_axis --model Qwen/Qwen3-0.6B
+    """
+    from greenroom.directions.removal import remove as removed
+
+    # All are looked up before the first goes, so that a mistake removes nothing.
+    for path in removed([_found(name, model, stored_only=True) for name in dict.fromkeys(names)]):
+        typer.echo(f"removed {path}")
 
 
 @app.command("import")
@@ -203,7 +238,7 @@ def import_direction(
 
     \b
     Examples:
-      greenroom directions import syco.gguf --name flattery --means sycophancy
+      greenroom directions import theirs.gguf --name jokes --means humor
       greenroom directions import assistant_axis.pt Qwen/Qwen3-0.6B --name published_axis --means assistant
     """
     from greenroom.directions.adoption import taken
@@ -216,13 +251,13 @@ def import_direction(
     typer.echo(f"{direction.name} stored as {store(direction)}")
 
 
-def _found(name: str, model: str | None) -> Direction:
+def _found(name: str, model: str | None, *, stored_only: bool = False) -> Direction:
     """A stored direction or one in a file, without loading its model."""
     from greenroom.directions import Direction
     from greenroom.directions.stored import shelf
     from greenroom.errors import DirectionError
 
-    if name.endswith(".safetensors"):
+    if name.endswith(".safetensors") and not stored_only:
         return Direction.load(Path(name))
     wanted = "assistant_axis" if name == "assistant" else name
     found = [
@@ -238,17 +273,26 @@ def _found(name: str, model: str | None) -> Direction:
     raise DirectionError(f"{name!r} is stored for several weights of {model} ({prints}); give one of them as --model")
 
 
+def _flag(direction: Direction) -> None:
+    """One line on stderr where a direction is unreliable."""
+    from greenroom.directions.verdict import warning
+
+    unsure = warning(direction)
+    if unsure is not None:
+        typer.echo(f"note: {unsure}", err=True)
+
+
 def _summary(direction: Direction) -> dict[str, object]:
     known = direction.validity
+    aucs = [f"{name}{end}" for name in ("auc", "cold_auc") for end in ("", "_low", "_high")]
     return {
         "name": direction.name, "kind": direction.kind, "model": direction.subject,
         "fingerprint": direction.fingerprint, "layer": direction.layer, "reliable": direction.reliable,
-        "auc": known.get("auc"), "auc_low": known.get("auc_low"), "auc_high": known.get("auc_high"),
+        **{name: known.get(name) for name in aucs},
     }  # fmt: skip
 
 
-def _auc_text(row: dict[str, object]) -> str:
-    auc, low, high = row["auc"], row["auc_low"], row["auc_high"]
-    if not isinstance(auc, float):
-        return "–"
-    return f"{auc:.2f} ({low:.2f}–{high:.2f})" if isinstance(low, float) and isinstance(high, float) else f"{auc:.2f}"
+def _auc_text(row: Mapping[str, object], name: str = "auc") -> str:
+    from greenroom.directions.verdict import auc_said
+
+    return "–" if row.get(name) is None else auc_said(row, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +104,17 @@ def read_pt(path: Path, layers: int, *, experiment: str | None = None) -> Foreig
     if not path.is_file():
         raise DirectionError(f"there is no file {path}")
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch remarks on the protocol of a pickle that it then refuses
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DirectionError(
             f"{path} holds more than tensors and plain values and is not unpickled, since that could run anything; "
             "save its tensors alone"
         ) from error
     except Exception as error:  # what a broken file makes the reader raise is anybody's guess
-        raise DirectionError(f"{path} cannot be read as a .pt file ({_first_line(error)}); copy it again") from error
+        raise DirectionError(
+            f"{path} cannot be read as a .pt file ({type(error).__name__}: {_first_line(error)}); copy it again"
+        ) from error
     if isinstance(value, Mapping) and "vectors" in value and "experiments" in value:
         return _capping(path, value, experiment)
     tensor = value
