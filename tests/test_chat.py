@@ -16,7 +16,7 @@ import torch
 from greenroom.chatting import BARS, Chat, command, help_text
 from greenroom.cli import main
 from greenroom.conversation import user
-from greenroom.directions import Calibration, Direction, SignTest
+from greenroom.directions import Calibration, Direction, SignTest, store
 from greenroom.directions.interventions import steer
 from greenroom.errors import GreenroomError
 from greenroom.personas import library
@@ -78,6 +78,19 @@ def test_a_turn_replies_as_the_subject_would(subject, north, file):
     asked = [*chat.messages(), user("Go on.")]
     edited = subject.generate([asked], max_new_tokens=8, temperature=0, interventions=steer(north, 5.0))[0]
     assert chat.say("Go on.").reply.tokens == edited.tokens
+
+
+def test_what_it_is_edited_by_is_metered_and_stays(subject, file):
+    chat = Chat(subject, max_new_tokens=8)
+    assert chat.say("Hello?").readings == {}
+    command(chat, f"/ablate {file}")
+    assert set(chat.say("And now?").readings) == {"north"}
+    command(chat, "/ablate off")
+    assert set(chat.say("And then?").readings) == {"north"}
+    assert len(chat.line("north")) == 3
+    assert chat.line("north").startswith(" ")
+    silent = Chat(subject, None, steer=[f"{file}:+2"], max_new_tokens=8)
+    assert silent.say("Hello?").readings == {}
 
 
 def test_commands(chat, file):
@@ -152,6 +165,18 @@ def test_in_a_pipe_lines_go_in_and_come_out(monkeypatch, subject, file, tmp_path
     assert f"steer: {file}:+4" in out
     assert "\x1b" not in out
     assert len(json.loads((tmp_path / "talk.json").read_text())["messages"]) == 4
+
+
+@pytest.mark.parametrize("edit", [("--steer", ":+2"), ("--cap", ":default:p25"), ("--ablate", "")])
+def test_the_meter_shows_what_the_chat_is_edited_by(monkeypatch, subject, file, tmp_path, capsys, edit):
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path / "cache"))
+    store(direction(subject, "assistant_axis", 1, 1))
+    monkeypatch.setattr("greenroom.subject.load", lambda *_, **__: subject)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hello?\n"))
+    option, strength = edit
+    assert main(["chat", "tiny", "--max-tokens", "6", option, file + strength]) == 0
+    read = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines() if "\thot\t" in line]
+    assert read == ["assistant_axis", "north"]
 
 
 def test_in_a_pipe_the_first_mistake_ends_the_chat(monkeypatch, subject, tmp_path, capsys):

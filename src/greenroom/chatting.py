@@ -2,9 +2,9 @@
 
 The logic of `greenroom chat`; a terminal is one way of using it:
 
-    chat = Chat(subject, [assistant_axis(subject)], steer=["sycophancy:+2"])
+    chat = Chat(subject, [assistant_axis(subject)], steer=["humor:+10"])
     turn = chat.say("Is the earth flat?")
-    turn.reply.text, turn.readings["assistant_axis"].cold
+    turn.reply.text, turn.readings["assistant_axis"].cold, turn.readings["humor"].cold
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 from greenroom.conversation import Conversation, assistant, system, user
 from greenroom.directions import Direction
 from greenroom.directions.cold import cold_values, in_sd
-from greenroom.directions.interventions import edits_from
+from greenroom.directions.interventions import edits_of
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.errors import GreenroomError
 from greenroom.personas import library
@@ -63,15 +63,16 @@ class Turn:
 class Chat:
     """One conversation, turn by turn.
 
-    meters: calibrated directions to read every reply on. steer, cap, ablate: words as in `edits_from`. persona: a role
-    of the library or an instruction. tell hears remarks on the directions used. A word that cannot be used raises
+    meters: calibrated directions to read every reply on; those that it is steered, capped or ablated by join them, and
+    stay when the edit ends. None: nothing is read. steer, cap, ablate: words as in `edits_from`. persona: a role of the
+    library or an instruction. tell hears remarks on the directions used. A word that cannot be used raises
     GreenroomError and changes nothing.
     """
 
     def __init__(
         self,
         subject: Subject,
-        meters: Sequence[Direction] = (),
+        meters: Sequence[Direction] | None = (),
         *,
         steer: Sequence[str] = (),
         cap: Sequence[str] = (),
@@ -83,7 +84,8 @@ class Chat:
         force: bool = False,
         tell: Tell = lambda _: None,
     ) -> None:
-        self.subject, self.meters = subject, tuple(meters)
+        self.subject, self._reads = subject, meters is not None
+        self.meters = tuple(meters or ())
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
         self.turns: list[Turn] = []
         self.words: dict[str, tuple[str, ...]] = {"steer": tuple(steer), "cap": tuple(cap), "ablate": tuple(ablate)}
@@ -139,8 +141,9 @@ class Chat:
         return self.turns.pop()
 
     def line(self, meter: str) -> str:
-        """The hot readings of a direction over the turns, a bar a turn; a space for a reply that could not be read."""
-        return "".join(_bar(turn.readings[meter].hot) for turn in self.turns)
+        """The hot readings of a direction over the turns, a bar a turn; a space for a reply that was not read."""
+        known = (turn.readings.get(meter) for turn in self.turns)
+        return "".join(_bar(None if reading is None else reading.hot) for reading in known)
 
     def save(self, path: Path) -> None:
         """Writes the messages in OpenAI's format; under "greenroom" what was read and what was in force at each turn."""
@@ -161,9 +164,13 @@ class Chat:
     def _read(self, words: Mapping[str, Sequence[str]]) -> tuple[Intervention, ...]:
         if not any(words.values()):
             return ()
-        return edits_from(
+        edits, named = edits_of(
             self.subject, words["steer"], words["cap"], words["ablate"], force=self._force, tell=self._tell
         )
+        if self._reads:
+            known = {meter.name for meter in self.meters}
+            self.meters += tuple(one for one in named if one.name not in known)
+        return edits
 
     def _readings(self, text: str, reply: Reply, layers: tuple[int, ...]) -> dict[str, Reading]:
         if reply.activations is None:

@@ -41,28 +41,36 @@ def chat(
 ) -> None:
     """Talk to a model, steered or not, and see where each reply lies.
 
-    After each reply a meter shows its place on the assistant axis.
+    After each reply a meter shows its place on the assistant axis, and on each direction that it is steered, capped or
+    ablated by. What strength is heard differs between directions; greenroom trait MODEL NAME tries some.
     /help lists what can be done while talking. In a pipe every line of the input is one message or command, and the
     first that goes wrong ends the chat.
 
     \b
     Examples:
       greenroom chat
-      greenroom chat --steer warmth:+2 --cap assistant:default:p25 --trait warmth
+      greenroom chat --steer humor:+10
+      greenroom chat --persona pirate --cap assistant:default:p25 --trait humor
       echo "Who are you?" | greenroom chat --plain
     """
     from greenroom.chatting import Chat
     from greenroom.directions.interventions import direction_named
 
+    remarks: set[str] = set()
+
     def remark(text: str) -> None:
-        typer.echo(f"note: {text}", err=True)
+        if text not in remarks:  # a direction may be named twice
+            typer.echo(f"note: {text}", err=True)
+        remarks.add(text)
 
     if max_tokens == 0:
         raise typer.BadParameter("--max-tokens must be at least 1")
     subject = model.load()
-    meters = (
-        [] if no_meter else [direction_named(subject, name, force=force, tell=remark) for name in ("assistant", *trait)]
-    )
+    named = {
+        name: direction_named(subject, name, force=force, tell=remark) for name in ("assistant", *trait) if not no_meter
+    }
+    # `assistant` and `assistant_axis` are one.
+    meters = None if no_meter else list({one.name: one for one in named.values()}.values())
     talk = Chat(
         subject, meters, steer=steer, cap=cap, ablate=ablate, persona=persona, max_new_tokens=max_tokens,
         temperature=temperature, seed=seed, force=force, tell=remark,
