@@ -16,7 +16,7 @@ from greenroom.directions.axis_validation import validate_axis
 from greenroom.directions.cast import DEFAULT, Cast, Performance, perform, usual_cast
 from greenroom.directions.cold import cold_places, cold_values
 from greenroom.directions.persona_map import along_axis, places_along_axis
-from greenroom.directions.persona_space import persona_space, place_roles, place_roles_in_role_sd
+from greenroom.directions.persona_space import cold_space, persona_space, place_roles, place_roles_in_role_sd
 from greenroom.directions.poles import Poles
 from greenroom.directions.rollouts import Rollouts
 from greenroom.directions.traits import choose_layer
@@ -121,6 +121,34 @@ def test_roles_are_placed_in_persona_space_and_in_units_of_their_spread():
     assert scaled.space.coordinates(drawn).numpy() == pytest.approx(spots, abs=1e-5)
     narrow = place_roles({name: vector[:2] for name, vector in vectors.items()}, 3)
     assert narrow.places["pc3"].to_list() == [0.0] * 6
+
+
+def test_persona_space_of_a_cast_is_made_once_for_these_weights(subject, tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
+    cast, played = usual_cast(every=30, questions=2, tokens=4), []
+
+    def counted(*arguments, **named):
+        played.append(arguments[0])
+        return perform(*arguments, **named)
+
+    monkeypatch.setattr("greenroom.directions.persona_space.perform", counted)
+    first, again = (cold_space(subject, cast, 2, 2, seed=0) for _ in range(2))
+    assert len(played) == 1
+    assert again.places.equals(first.places)
+    assert torch.equal(again.space.components, first.space.components)
+    assert torch.equal(again.space.center, first.space.center)
+    assert again.space.explained == pytest.approx(first.space.explained)
+    # Another seed, block, cast, other weights, or edits are another space.
+    cold_space(subject, cast, 2, 2, seed=1)
+    cold_space(subject, cast, 1, 2, seed=0)
+    cold_space(subject, dataclasses.replace(cast, tokens=5), 2, 2, seed=0)
+    cold_space(tiny("llama", seed=1), cast, 2, 2, seed=0)
+    with subject.intervene(direction(subject).steer(3.0)):
+        cold_space(subject, cast, 2, 2, seed=0)
+    assert len(played) == 6
+    for kept in tmp_path.rglob("*.safetensors"):
+        kept.write_bytes(b"broken")
+    assert cold_space(subject, cast, 2, 2, seed=0).places.equals(first.places)
 
 
 def test_a_cold_reading_knows_the_message_and_the_reply_alone(subject):

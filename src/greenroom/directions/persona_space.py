@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from greenroom.directions.cast import DEFAULT
+from greenroom.directions.cast import DEFAULT, Cast, perform
+from greenroom.directions.progress import share
+from greenroom.store import atomic_path, cache_dir, digest
+from greenroom.subject import Subject
+from greenroom.subject.subject import Progress
+
+FORMAT = 1  # of what is kept of a space; others are not read
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,49 @@ def place_roles_in_role_sd(role_vectors: Mapping[str, Tensor], count: int) -> Pl
     sd = kept[[name != DEFAULT for name in role_vectors]].std(dim=0).clamp_min(1e-6)
     scaled = PersonaSpace(space.center, (space.components[:count] / sd[:, None]), space.explained[:count])
     return PlacedRoles(scaled, _table(role_vectors, kept / sd))
+
+
+def cold_space(
+    subject: Subject, cast: Cast, layer: int, count: int, *, seed: int, progress: Progress | None = None
+) -> PlacedRoles:
+    """`place_roles_in_role_sd` of a cast's replies read cold at a block.
+
+    It takes a minute and depends on nothing but the weights, the cast, the block and the seed, so it is kept in the cache.
+    """
+    path = _kept_at(subject, cast, layer, count, seed)
+    found = None if subject.edited else _kept(path)
+    if found is None:
+        played = perform(subject, cast, seed=seed, progress=share(progress, 0.0, 0.5))
+        cold = played.cold(subject, [layer], share(progress, 0.5, 1.0))
+        found = place_roles_in_role_sd({name: of[0] for name, of in cold.role_vectors().items()}, count)
+        if not subject.edited:
+            _keep(path, found)
+    return found
+
+
+def _kept_at(subject: Subject, cast: Cast, layer: int, count: int, seed: int) -> Path:
+    asked = json.dumps([cast.frame()["role"].to_list(), cast.prompts()])
+    key = digest(asked, f"{FORMAT} {cast.tokens} {layer} {count} {seed}")
+    return cache_dir() / "results" / "persona_space" / subject.fingerprint / f"{key}.safetensors"
+
+
+def _keep(path: Path, found: PlacedRoles) -> None:
+    space = found.space
+    tensors = {"center": space.center, "components": space.components.contiguous()}
+    tensors["explained"] = torch.from_numpy(np.array(space.explained))
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"places": json.dumps(found.places.to_dict(as_series=False))})
+
+
+def _kept(path: Path) -> PlacedRoles | None:
+    """What was kept; None where there is nothing, or nothing that can be read: then it is made again."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            places = pl.DataFrame(json.loads(file.metadata()["places"]))
+            center, components, explained = (file.get_tensor(name) for name in ("center", "components", "explained"))
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None
+    return PlacedRoles(PersonaSpace(center, components, explained.numpy()), places)
 
 
 def _space_and_coordinates(role_vectors: Mapping[str, Tensor]) -> tuple[PersonaSpace, Tensor]:
