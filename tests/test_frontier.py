@@ -171,10 +171,13 @@ def test_a_sentence_claims_no_effect_where_the_interval_includes_0(frontier):
     rows = result.frame.filter(pl.col("strength") != 0)
     assert (rows["effect_low"] <= 0).all()
     assert (rows["effect_high"] >= 0).all()
-    assert "can be turned from −0.001 to +0.001 sd within a budget of 50\N{NO-BREAK SPACE}%" in str(result)
-    assert "no effect shown at either end" in str(result)
+    headline = str(result).splitlines()[0]
+    assert headline.startswith("No effect of north is shown within a budget of 50\N{NO-BREAK SPACE}%: ")
+    assert "at −0.001 sd" in headline
+    assert "both intervals include 0" in headline
+    assert "can be turned" not in str(result)
     one_side = frontier("up", strengths=[0.001], floors=[], score=Vowels(), budget=0.5)
-    assert "no effect shown there" in str(one_side)
+    assert "at +0.001 sd; that interval includes 0" in str(one_side).splitlines()[0]
     assert "other way" not in str(one_side)  # it was not tried
 
 

@@ -76,7 +76,7 @@ def by_strength(
             y={"title": {"text": y}, "zeroline": False, **_y_axis(ends, log=log)},
             notes=notes,
             shapes=shapes,
-            margin={"l": 52, "r": 12, "t": 12, "b": 44},
+            margin={"l": 62, "r": 12, "t": 12, "b": 44},
         ),
     }
 

@@ -9,7 +9,7 @@ import polars as pl
 from greenroom.measures import Measure
 from greenroom.measures.validity import Check, Grade, Validity, assess, readable
 from greenroom.measures.wording import sentence
-from greenroom.report.format import number, said
+from greenroom.report.format import said
 from greenroom.studies import about
 from greenroom.studies.study import Found
 
@@ -77,7 +77,7 @@ def _crossing(side: str, own: dict[str, Any], at_chance: str | None, n_items: in
     low, high = (weaker, stronger) if side == "up" else (stronger, weaker)
     checks = list(_priced(at_chance).checks)
     if own["crossing"] is None and at_chance is None:
-        checks.append(_check("crossing", "B", "beyond", tried=number(own["tried"], 1, signed=True)))
+        checks.append(_check("crossing", "B", "beyond", tried=f"{own['tried']:+g}"))
     return Measure(f"crossing_{side}", own["crossing"], low, high, n_items, assess(checks), unit="sd")
 
 

@@ -91,7 +91,10 @@ class Spoken:
             key, told["reason"] = "unpriced", void[0]
         else:
             key = ("none", "one", "both")[len(ends)]
-            told |= {"end": next(iter(told.values()), ""), "other": self.text["other"] if len(sides) > len(ends) else ""}
+            told |= {
+                "end": next(iter(told.values()), ""),
+                "other": self.text["other"] if len(sides) > len(ends) else "",
+            }
             if ends and not any(self._at(end).effect_shown for end in ends.values()):
                 key, told["effects"] = f"{key}_nothing", self._effects(ends)
             elif ends:
@@ -111,8 +114,13 @@ class Spoken:
         """The effects that are not shown, each with its interval."""
         found = []
         for end in sorted(ends.values()):
-            effect = between(self._at(end).measures["effect"], signed=True)
-            found.append(self.text["nothing_at"].format(effect=effect, strength=strength_said(end), unit=self.score["unit"]))
+            effect = self._at(end).measures["effect"]
+            found.append(
+                self.text["nothing_at"].format(
+                    effect=number(effect["estimate"], signed=True), unit=self.score["unit"], strength=strength_said(end),
+                    **interval(effect["low"], effect["high"], signed=True),
+                )
+            )  # fmt: skip
         return self.text["and"].join(found)
 
     def details(self) -> list[str]:
