@@ -273,6 +273,10 @@ def test_without_a_drift_the_share_is_void_and_says_so(subject, tmp_path):
     result = ran(frame, subject, tmp_path)
     assert "no drift" in result.summary["headline"]
     assert "is void" in findings(result)["Ways back"]
+    said = str(result)
+    assert "change of topic: no share undone can be told, still " in said
+    assert "undone void" not in said
+    assert "sd farther from the assistant than before the conversation" in said
 
 
 @pytest.mark.parametrize(("drift", "words"), [(1.5, "farther from"), (-1.5, "nearer to")])
