@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_names_are_short_and_apart():
     found = short_names([("x/a/t.json", 0), ("x/b/t.json", 0), ("x/c/u.jsonl", 0), ("x/c/u.jsonl", 4), ("-", 0)])
     assert list(found.values()) == ["a/t.json", "b/t.json", "u.jsonl record 0", "u.jsonl record 4", "-"]
     assert set(short_names([("a/t.json", 0), ("/b/t.json", 0)]).values()) == {"a/t.json", "/b/t.json"}
+
+
+def test_long_names_are_not_cut_on_a_terminal(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    same = "case_studies_of_a_large_model_in_a_long_talk"
+    logs = write(**{f"{same}_capped": STEADY, f"{same}_uncapped": LOW})
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, out, _ = called(capsys, logs, "--reader", model)
+    assert "…" not in out
+    assert "\t" not in out
+    # The last column, read downwards.
+    column = "".join(line.rstrip()[-12:].strip() for line in out.splitlines() if len(line) > 70)
+    assert f"{same}_uncapped.json" in column
+    assert f"{same}_capped.json" in column
 
 
 # Traits -----------------------------------------------------------------------------------------------------------------

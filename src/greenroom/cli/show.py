@@ -24,10 +24,11 @@ def print_rows(heads: Sequence[str], rows: Sequence[Sequence[object]], *, plain:
         return
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*heads, box=box.SIMPLE_HEAD)
+    # What does not fit goes on below: names that are cut look alike.
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=box.SIMPLE_HEAD)
     for line in texts:
         table.add_row(*(Text(cell) for cell in line))
     Console().print(table)
