@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from greenroom.reader.journal import entries
-from greenroom.reader.telling import Tally, rank, short_names, words
+from greenroom.reader.telling import Tally, moved, rank, short_names, words
 from greenroom.reader.transcripts import Broken
 from greenroom.reader.verdicts import VERDICTS, level_limit
 from greenroom.report.format import number, tint
@@ -142,6 +142,7 @@ def _line(record: dict[str, Any], low: float, high: float, text: dict[str, Any])
     return {
         "verdict": record["verdict"],
         "open": False,
+        "moved": moved(record),
         "level": text["low"] if record["level"] == "low" else "",
         "traits": _traits(record["traits_sd_mean"], record["unreliable_traits"], text),
         "mean": text["mean"].format(value=number(record["axis_sd_mean"], 2, signed=True)),
