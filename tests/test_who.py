@@ -1,9 +1,7 @@
-"""The persona posterior: its arithmetic, its frame, its race, and what the verb prints."""
+"""The persona posterior: contexts and priors, its arithmetic, its frame, and its verdict."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
@@ -12,9 +10,8 @@ import numpy as np
 import pytest
 
 import greenroom
-from greenroom.cli import main
 from greenroom.errors import ConversationError, LibraryError
-from greenroom.personas import Context, library
+from greenroom.personas import library
 from greenroom.reader.posterior.calibration import (
     Calibration,
     calibration_error,
@@ -22,14 +19,13 @@ from greenroom.reader.posterior.calibration import (
     probabilities,
     scope_of,
 )
-from greenroom.reader.posterior.contexts import OwnContext, contexts_of, prior_of, role_contexts
-from greenroom.reader.posterior.likelihoods import BASELINE, Job, Passage, race, scorer
-from greenroom.reader.posterior.posterior import Posterior
-from greenroom.reader.posterior.validation import validate_who
+from greenroom.reader.posterior.contexts import OwnContext, contexts_of, prior_of
+from greenroom.reader.posterior.posterior import Estimate, Posterior
+from greenroom.reader.posterior.verdict import LEAST, named
 from greenroom.reader.posterior.who import WhoRequest, posteriors, who
 from greenroom.reader.transcripts import Transcript
 from greenroom.subject import Subject
-from greenroom.subject.tiny import save_tiny, tiny
+from greenroom.subject.tiny import tiny
 
 TALK = [
     {"role": "system", "content": "You are somebody else."},
@@ -71,6 +67,14 @@ def test_class_prior_is_equal_over_classes_then_within() -> None:
     assert len({round(weight, 12) for weight in prior}) == 3
     assert prior_of(contexts, "flat") == pytest.approx(1 / len(contexts))
     assert prior_of(PAIR, {"a": 3, "b": 1}) == pytest.approx([0.75, 0.25])
+
+
+def test_prior_is_flat_where_only_characters_compete(small: Subject) -> None:
+    assert prior_of(contexts_of("roles")) == pytest.approx(1 / len(contexts_of("roles")))
+    assert prior_of(contexts_of("all")) == pytest.approx(prior_of(contexts_of("all"), "classes"))
+    request = WhoRequest(reader=small)
+    assert request.competing == contexts_of("roles")
+    assert request.weights == pytest.approx(1 / len(request.competing))
 
 
 def test_contexts_file(tmp_path: Path) -> None:
@@ -135,101 +139,19 @@ def test_temperature_between_lengths_and_outside() -> None:
     assert not replace(measured, replies=999).holds(pair, np.array([0.5, 0.5]))
 
 
-# The race ----------------------------------------------------------------------------------------------------------------
-
-
-def clear_winner(lengths: Sequence[int], contexts: Sequence[Context], jobs: list[Job], *, prune: bool):
-    """A race in which context k loses k hundredths of a nat a token; `jobs` hears what was read."""
-
-    def score(asked: Sequence[Job]) -> list[np.ndarray]:
-        jobs.extend(asked)
-        return [
-            np.full(job.end - job.start, -3.0 if job.context == BASELINE else -1 - 0.01 * job.context) for job in asked
-        ]
-
-    return race(lengths, contexts, score, prune=prune)
-
-
-def test_pruning_reads_less_and_keeps_the_top() -> None:
-    contexts = contexts_of("all")
-    slow: list[Job] = []
-    fast: list[Job] = []
-    full = clear_winner([200], contexts, slow, prune=False)[0].by_token()[:, -1]
-    pruned = clear_winner([200], contexts, fast, prune=True)[0]
-    assert sum(job.end - job.start for job in fast) < 0.25 * sum(job.end - job.start for job in slow)
-    assert np.argsort(-pruned.by_token()[:, -1])[:5].tolist() == np.argsort(-full)[:5].tolist() == [0, 1, 2, 3, 4]
-    generic = next(index for index, one in enumerate(contexts) if one.generic)
-    assert not pruned.pruned(generic)
-    assert pruned.by_token()[generic, -1] == pytest.approx(full[generic])
-
-
-def test_a_context_that_may_come_back_is_read_on_and_one_that_will_not_is_dropped() -> None:
-    """Twenty contexts whose tokens scatter; the sixth is nearly level after the first tokens, the last is far behind."""
-    rng = np.random.default_rng(0)
-    contexts = [OwnContext(name=str(index), instruction=f"{index}.") for index in range(20)]
-    levels = np.concatenate([np.full(5, -1.0), [-1.02], np.full(13, -1.6), [-3.0]])
-    table = levels[:, None] + 0.3 * rng.normal(size=(20, 200))
-
-    def score(asked: Sequence[Job]) -> list[np.ndarray]:
-        return [
-            np.full(200, -2.0) if job.context == BASELINE else table[job.context, job.start : job.end] for job in asked
-        ]
-
-    found = race([200], contexts, score)[0]
-    assert not found.pruned(5)
-    assert found.pruned(19)
-    assert set(np.argsort(-found.by_token()[:, -1])[:5]) == set(np.argsort(-table.sum(axis=1))[:5])
-
-
-def test_rounds_read_no_token_twice_and_end_with_the_scores_of_the_whole(
-    small: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reader itself: what waits between rounds is its keys and values."""
-    contexts = [OwnContext(name=str(index), instruction=(f"{index}. " * 4, f"No {index}.")) for index in range(12)]
-    passages = [Passage([{"role": "user", "content": "Well?"}], [5 + index % 90 for index in range(200)])]
-    jobs: list[Job] = []
-    score = scorer(small, passages, contexts)
-    fed: list[int] = []
-    run = small.network.run
-    with monkeypatch.context() as patch:
-        patch.setattr(small.network, "run", lambda *given: fed.append(given[1].numel()) or run(*given))
-        found = race([200], contexts, lambda asked: jobs.extend(asked) or score(asked))[0]
-    rows = {(job.context, job.paraphrase) for job in jobs}
-    told = [contexts[context].instruction[which] if context != BASELINE else "" for context, which in rows]
-    prompts = [
-        small.chat.encode([{"role": "system", "content": text}, *passages[0].before], generate=True) for text in told
-    ]
-    assert sum(fed) < 1.05 * (sum(len(one.tokens) for one in prompts) + sum(job.end - job.start for job in jobs))
-    whole = race([200], contexts, scorer(small, passages, contexts), prune=False)[0]
-    read: dict[tuple[int, int], int] = {}
-    for job in jobs:
-        assert job.start == read.get((job.context, job.paraphrase), 0)
-        read[job.context, job.paraphrase] = job.end
-    assert sorted({job.end for job in jobs}) == [32, 64, 128, 200]
-    for context in found.finalists:
-        for paraphrase, values in found.values[context].items():
-            assert values == pytest.approx(whole.values[context][paraphrase], abs=1e-4)
-
-
-def test_a_short_text_is_read_whole_even_when_pruned() -> None:
-    jobs: list[Job] = []
-    clear_winner([40], role_contexts(), jobs, prune=True)
-    assert {(job.start, job.end) for job in jobs} == {(0, 40)}
-
-
 # Posteriors --------------------------------------------------------------------------------------------------------------
 
 
 def test_posterior_is_bayes_over_the_subjects_own_scores(small: Subject) -> None:
     reply, asked = "At sea. Far out!", {"role": "user", "content": "Where do you live?"}
-    found = who(reply, user=asked["content"], contexts=PAIR, reader=small)
+    found = who(reply, user=asked["content"], contexts=PAIR, reader=small, own=True)
 
     def score(instruction: str) -> float:
         return small.score([[{"role": "system", "content": instruction}, asked]], [reply]).total[0]  # type: ignore[list-item]
 
     contexts, empty, tokens = contexts_of(PAIR), score(""), len(small.chat.continuation(reply))
     totals = [[score(text) for text in one.instruction] for one in contexts]
-    joint = np.exp([np.log(np.mean(np.exp(np.array(of) - empty))) for of in totals]) * prior_of(contexts)
+    joint = np.exp([np.mean(of) - empty for of in totals]) * prior_of(contexts)
     expected = dict(zip([one.name for one in contexts], joint / joint.sum(), strict=True))
     gains = {one.name: (np.mean(of) - empty) / tokens / np.log(2) for one, of in zip(contexts, totals, strict=True)}
     for one in found.estimates:
@@ -242,7 +164,8 @@ def test_posterior_is_bayes_over_the_subjects_own_scores(small: Subject) -> None
             assert one.high is not None
             assert one.low <= one.bits_per_token <= one.high
     assert found.none_of_these == pytest.approx(expected["generic_text"], rel=1e-3)
-    assert found.agentic_mass == pytest.approx(expected["a"] + expected["generic_text"] / 2, rel=1e-3)
+    if found.none_of_these < 0.5:
+        assert found.agentic_mass == pytest.approx(expected["a"] / (expected["a"] + expected["b"]), rel=1e-3)
     assert sum(one.probability for one in found.estimates) == pytest.approx(1)
     assert found.tokens == tokens
     assert not found.calibrated
@@ -332,104 +255,61 @@ def test_public_name_can_be_called_twice(small: Subject) -> None:
     assert greenroom.who("Hm.", contexts=PAIR, reader=small) == greenroom.who("Hm.", contexts=PAIR, reader=small)
 
 
-# Validation --------------------------------------------------------------------------------------------------------------
+# Verdicts ----------------------------------------------------------------------------------------------------------------
 
 
-def test_validation_resumes_to_equal_figures(
-    small: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = {"design": "roles", "replies": 14, "tokens": 10}
-    one = validate_who(small, out=tmp_path / "a", **options)
-    again = validate_who(small, out=tmp_path / "a", **options)
-    assert one.figures == again.figures
-    assert one.contexts == 31
-    assert one.figures["chance of top 1"].estimate == pytest.approx(1 / 31)
-    assert one.calibration.lengths == (10,)
-    assert 0 <= (one.figures["top 5 at 10 tokens"].estimate or 0) <= 1
-    assert json.loads(json.dumps(one.as_dict()))["design"] == "roles"
-    assert main(["report", str(tmp_path / "a")]) == 2
-    assert "a run of kind who has no page" in capsys.readouterr().err
-
-
-# The verb ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("who") / "model")
-
-
-def run(folder: Path, tmp_path: Path, *words: str) -> int:
-    contexts = tmp_path / "contexts.yaml"
-    contexts.write_text(
-        "- {name: sailor, instruction: You sail.}\n- {name: bill, instruction: A bill., agentic: false}\n"
-    )
-    return main(["who", *words, "--reader", str(folder), "--contexts", str(contexts)])
-
-
-def test_json_lines_in_input_order(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "talks.jsonl"
-    records = [{"messages": TALK, "id": 7}, {"nothing": 1}, {"messages": TALK[:3]}]
-    file.write_text("\n".join(map(json.dumps, records)))
-    assert run(folder, tmp_path, str(file), "--json") == 0
-    printed, told = capsys.readouterr()
-    found = [json.loads(line) for line in printed.splitlines()]
-    assert [(one["source"], one["index"], one["turn"]) for one in found] == [(str(file), 0, 2), (str(file), 2, 1)]
-    for one in found:
-        assert {"top", "agentic_mass", "none_of_these"} <= one.keys()
-        assert [set(entry) for entry in one["top"]] == [{"context", "probability", "bits_per_token", "low", "high"}] * 2
-        shares = [entry["probability"] for entry in one["top"]]
-        assert shares == sorted(shares, reverse=True)
-        assert sum(shares) + one["none_of_these"] == pytest.approx(1, abs=1e-5)
-        assert one["calibrated"] is False
-    assert f"{file}:2" in told
-
-
-def test_table_and_steps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, tmp_path, "--text", "At sea. Far out!", "--user", "Where?", "--by", "sentence") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("text 0, turn 1: agentic ")
-    assert "uncalibrated" in lines[0]
-    assert [line.split("\t")[0] for line in lines[1:]] in (
-        ["context", "sailor", "bill", "sentence", "1", "2"],
-        ["context", "bill", "sailor", "sentence", "1", "2"],
-    )
+def posterior(*shares: tuple[str, float, float], tokens: int = 40, agentic: str = "true") -> Posterior:
+    """Of (context, probability, bits a token); the generic context is called generic_text."""
+    estimates = [
+        Estimate(name, "role", "partly" if name == "generic_text" else agentic, 0.1, probability, bits, None, None,
+                 generic=name == "generic_text")
+        for name, probability, bits in shares
+    ]  # fmt: skip
+    return Posterior(tuple(sorted(estimates, key=lambda one: -one.probability)), 1, tokens, 1.0, False, "reader")
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("found", "expected", "words"),
     [
-        ((), "either FILES or --text"),
-        (("x.json", "--text", "Hm."), "either FILES or --text"),
-        (("missing.json",), "missing.json does not exist"),
-        (("--text", "Hm.", "--by", "word"), "sentence"),
-        (("--text", "Hm.", "--turn", "0"), "--turn"),
-        (("--text", "Hm.", "--prior", "none.yaml"), "no such file"),
-        (("--text", ""), "no conversation could be judged"),
+        (posterior(("pirate", 0.9, 0.5), ("assistant", 0.1, -0.1)), "sounds_like", "sounds like a pirate"),
+        (posterior(("assistant", 0.9, 0.1), ("outlaw", 0.1, -0.1)), "sounds_like", "sounds like the assistant"),
+        (posterior(("assistant", 0.9, -0.1), ("outlaw", 0.1, -0.4)), "nothing_better", "better than an empty prompt"),
+        (posterior(("generic_text", 0.9, 0.4), ("pirate", 0.1, 0.1)), "none_of_these", "none of these contexts"),
+        (posterior(("pirate", 0.5, 0.5), ("viking", 0.4, 0.4)), "none_stands_out", "no context stands out"),
+        (posterior(*((f"r{i}", 0.1, 0.3) for i in range(10))), "none_stands_out", "no context stands out"),
+        (posterior(("pirate", 0.5, 0.5), tokens=LEAST - 1), "too_short", f"too short to tell ({LEAST - 1} tokens)"),
+        (posterior(("pirate", 0.9, 0.5), tokens=LEAST - 1), "sounds_like", "sounds like a pirate"),
     ],
 )
-def test_mistakes_are_one_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], expected: str
-) -> None:
-    assert run(folder, tmp_path, *words) == 2
-    told = capsys.readouterr()
-    assert expected in told.err
-    assert told.out == ""
-    assert told.err.splitlines()[-1].startswith("error: ")
+def test_the_verdict_says_who_or_why_not(found: Posterior, expected: str, words: str) -> None:
+    assert found.verdict.id == expected
+    assert words in found.verdict.sentence
+    assert str(found).startswith(found.verdict.sentence)
+    assert found.as_dict()["verdict"] == {
+        "id": expected,
+        "context": found.top(1)[0].context if expected == "sounds_like" else None,
+        "sentence": found.verdict.sentence,
+    }
 
 
-@pytest.mark.model
-def test_smollm2_tells_a_pirate_from_a_forecast(smollm2: Subject) -> None:
-    contexts = (
-        *[one for one in contexts_of("all") if one.name in ("assistant", "pirate", "weather_bulletin", "generic_text")],
-    )
-    said = "Arr, matey! The sea be me home, and me rum be me only friend. We sail at dawn."
-    pirate = who(said, user="Where do you live?", contexts=contexts, reader=smollm2)
-    forecast = who(
-        "Tomorrow: rain in the north, 12 degrees, wind from the west at 20 km/h.", contexts=contexts, reader=smollm2
-    )
-    assert pirate.top(1)[0].context == "pirate"
-    assert pirate.top(1)[0].bits_per_token > 0.3
-    assert pirate.agentic_mass > 0.9
-    assert forecast.top(1)[0].context == "weather_bulletin"
-    assert forecast.agentic_mass < 0.5
+def test_a_context_without_a_gain_is_not_ranked_and_the_assistant_keeps_its_place() -> None:
+    found = posterior(("hermit", 0.6, -0.2), ("assistant", 0.3, -0.3), ("poet", 0.1, 0.1))
+    assert [one.context for one in found.top()] == ["poet"]
+    told = found.as_dict()
+    assert (told["assistant"]["place"], told["assistant"]["of"], told["assistant"]["probability"]) == (2, 3, 0.3)
+    assert "the assistant: 2 of 3" in str(found)
+    assert posterior(("poet", 1.0, 0.1)).as_dict()["assistant"] is None
+
+
+def test_agentic_mass_never_contradicts_none_of_these() -> None:
+    """It is of what the named contexts hold, and is left out where that is little, or where only characters compete."""
+    mixed = (("generic_text", 0.4, 0.1), ("letter", 0.6, 0.1))
+    assert posterior(*mixed, agentic="partly").agentic_mass == pytest.approx(0.5)
+    assert posterior(*mixed, agentic="true").agentic_mass is None
+    assert posterior(("generic_text", 0.92, 0.1), ("letter", 0.08, 0.1), agentic="partly").agentic_mass is None
+    assert posterior(*mixed).as_dict()["agentic_mass"] is None
+
+
+def test_names_in_a_sentence() -> None:
+    told = [named(posterior((name, 1.0, 0.1)).estimates[0]) for name in ("oracle", "yes_bot", "sports_results", "Ahab")]
+    assert told == ["an oracle", "a yes bot", "sports results", "Ahab"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from greenroom.measures.intervals import Array
+if TYPE_CHECKING:
+    from greenroom.measures.intervals import Array
 
 _ENDS = re.compile(r"[.!?…。！？]+[\"'”’»)\]*_]*(?:\s+|$)|\n+")
 

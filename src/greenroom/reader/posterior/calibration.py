@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
-from greenroom.measures.intervals import Array
 from greenroom.personas import Context
 from greenroom.store import digest, read_json, write_json
+
+if TYPE_CHECKING:
+    from greenroom.measures.intervals import Array
 
 SHIPPED = Path(__file__).parent / "shipped"
 BINS = 10
@@ -87,6 +89,8 @@ def probabilities(loglikelihoods: Array, prior: Array, temperature: float = 1.0)
 
 def fit_temperature(loglikelihoods: Array, prior: Array, truth: Sequence[int]) -> float:
     """The temperature that makes the true contexts most probable. loglikelihoods: (text, context); truth: (text,)."""
+    from scipy import optimize  # slow to import, and not needed to judge a text
+
     rows, right = np.arange(len(truth)), np.asarray(truth)
 
     def loss(log_temperature: float) -> float:

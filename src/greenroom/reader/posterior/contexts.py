@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from greenroom.errors import LibraryError
-from greenroom.measures.intervals import Array
 from greenroom.personas import library
 from greenroom.personas.persona import Agentic, Context, Text
 from greenroom.personas.yaml_entries import near, read_entries, read_yaml
 
+if TYPE_CHECKING:
+    from greenroom.measures.intervals import Array
+
 ASSISTANT = "assistant"
-WORDS = ("all", "roles")
+WORDS = ("roles", "all")
 PRIORS = ("classes", "flat")
-# How much of the posterior on a context counts as agentic mass (definitions.md: partly counts ½).
+# How much of a context's probability counts as agentic mass (definitions.md: partly counts ½).
 WEIGHTS: dict[str, float] = {"true": 1.0, "partly": 0.5, "false": 0.0}
 
 
@@ -34,12 +36,12 @@ class OwnContext(Context):
     description: str = ""
 
 
-def contexts_of(given: str | Path | Sequence[Context] = "all") -> tuple[Context, ...]:
+def contexts_of(given: str | Path | Sequence[Context] = "roles") -> tuple[Context, ...]:
     """The contexts that compete, the generic one always among them.
 
-    given: "all" (the default assistant, the library's roles and contexts), "roles" (the assistant and the roles), a
-    YAML file with a list of `{name, instruction, agentic?}`, or contexts. Raises LibraryError for a file that does
-    not validate.
+    given: "roles" (the default assistant and the library's roles), "all" (also its texts that nobody speaks), a YAML
+    file with a list of `{name, instruction, agentic?}`, or contexts. Raises LibraryError for a file that does not
+    validate.
     """
     if isinstance(given, str | Path):
         found = _named(str(given)) if str(given) in WORDS else _of_file(Path(given))
@@ -61,13 +63,20 @@ def contexts_of(given: str | Path | Sequence[Context] = "all") -> tuple[Context,
     return (*found, generic)
 
 
-def prior_of(contexts: Sequence[Context], prior: str | Path | Mapping[str, float] = "classes") -> Array:
+def only_speakers(contexts: Sequence[Context]) -> bool:
+    """Whether all that compete are characters, apart from the generic context."""
+    return all(one.agentic == "true" for one in contexts if not one.generic)
+
+
+def prior_of(contexts: Sequence[Context], prior: str | Path | Mapping[str, float] | None = None) -> Array:
     """(context,) prior probabilities.
 
     prior: "classes" (equal over agentic, partly and non-agentic contexts, those classes that occur, then equal within
     each), "flat" (equal over contexts), or weights by name (a mapping, or a YAML file of one), where a context that is
-    left out weighs nothing.
+    left out weighs nothing. None: "flat" where only characters compete, else "classes".
     """
+    if prior is None:
+        prior = "flat" if only_speakers(contexts) else "classes"
     if prior == "flat":
         return np.full(len(contexts), 1 / len(contexts))
     if prior == "classes":

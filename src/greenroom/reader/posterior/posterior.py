@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenroom.reader.posterior.contexts import WEIGHTS
+from greenroom.reader.posterior.contexts import ASSISTANT, WEIGHTS
 from greenroom.reader.posterior.likelihoods import TOP
+from greenroom.reader.posterior.verdict import Verdict, said, verdict_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,18 +66,36 @@ class Posterior:
     steps: tuple[Posterior, ...] = field(default=(), repr=False)
 
     @cached_property
+    def verdict(self) -> Verdict:
+        """What follows, in a sentence."""
+        return verdict_of(self.estimates, self.tokens)
+
+    @cached_property
     def none_of_these(self) -> float:
         """Posterior of the generic context, which stands for "none of these"."""
         return sum(one.probability for one in self.estimates if one.generic)
 
     @cached_property
-    def agentic_mass(self) -> float:
-        """How much of the posterior lies on contexts that are agents at all; `partly` counts half."""
-        return min(1.0, sum(WEIGHTS[one.agentic] * one.probability for one in self.estimates))
+    def agentic_mass(self) -> float | None:
+        """How much of what the named contexts hold lies on agents; `partly` counts half. None where only characters
+        compete, and where "none of these" holds at least half, so that the rest says little."""
+        named = [one for one in self.estimates if not one.generic]
+        held = sum(one.probability for one in named)
+        if self.none_of_these >= 0.5 or held <= 0 or all(one.agentic == "true" for one in named):
+            return None
+        return min(1.0, sum(WEIGHTS[one.agentic] * one.probability for one in named) / held)
 
     def top(self, most: int = TOP) -> tuple[Estimate, ...]:
-        """The most probable contexts, without the generic one."""
-        return tuple(one for one in self.estimates if not one.generic)[:most]
+        """The most probable of the contexts that explain the text better than an empty system message, without the
+        generic one."""
+        return tuple(one for one in self.estimates if not one.generic and one.bits_per_token > 0)[:most]
+
+    @cached_property
+    def assistant(self) -> tuple[int, Estimate] | None:
+        """The default assistant's place among the named contexts, by probability, from 1, and its share; None where it
+        does not compete."""
+        named = (one for one in self.estimates if not one.generic)
+        return next(((place, one) for place, one in enumerate(named, start=1) if one.context == ASSISTANT), None)
 
     def frame(self) -> pl.DataFrame:
         """One row a context, or with steps one a context and step."""
@@ -104,8 +123,12 @@ class Posterior:
             "source": self.source,
             "index": self.index,
             "turn": self.turn,
+            "verdict": self.verdict.as_dict(),
             "top": [one.as_dict() for one in self.top(most)],
-            "agentic_mass": round(self.agentic_mass, 6),
+            "assistant": None
+            if self.assistant is None
+            else {"place": self.assistant[0], "of": self._named} | self.assistant[1].as_dict(),
+            "agentic_mass": None if self.agentic_mass is None else round(self.agentic_mass, 6),
             "none_of_these": round(self.none_of_these, 6),
             "tokens": self.tokens,
             "temperature": round(self.temperature, 4),
@@ -113,7 +136,7 @@ class Posterior:
             "reader": self.reader,
         }
         if self.by is not None:
-            inner = ("turn", "top", "agentic_mass", "none_of_these", "tokens")
+            inner = ("turn", "verdict", "top", "assistant", "agentic_mass", "none_of_these", "tokens")
             told[f"{self.by}s"] = [
                 ({"sentence": number, "text": step.text} if self.by == "sentence" else {})
                 | {key: value for key, value in step.as_dict(most).items() if key in inner}
@@ -121,6 +144,26 @@ class Posterior:
             ]
         return told
 
+    @property
+    def _named(self) -> int:
+        """How many contexts compete besides the generic one."""
+        return sum(not one.generic for one in self.estimates)
+
+    def told(self) -> list[str]:
+        """The verdict, and after it what else a person should know."""
+        lines = [str(self.verdict)]
+        if self.verdict.id == "nothing_better":
+            lines.append(said("empty_is_assistant"))
+        if self.assistant is not None:
+            place, one = self.assistant
+            lines.append(
+                said("assistant", place=place, of=self._named, probability=one.probability, bits=one.bits_per_token)
+            )
+        key = "none_of_these" if self.agentic_mass is None else "agentic"
+        return [*lines, said(key, none=self.none_of_these, agentic=self.agentic_mass)]
+
     def __str__(self) -> str:
         named = ", ".join(f"{one.context} {one.probability:.2f}" for one in self.top(3))
-        return f"{named}; none of these {self.none_of_these:.2f}; agentic {self.agentic_mass:.2f}"
+        return "; ".join(
+            [*self.told(), *([named] if named else ()), *(() if self.calibrated else [said("uncalibrated")])]
+        )

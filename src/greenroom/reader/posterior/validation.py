@@ -6,7 +6,7 @@ the true context gains, whether the probabilities hold, and how often the pruned
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import polars as pl
 from greenroom.conversation import Conversation
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.measures.intervals import Array, Interval, bootstrap_mean
+from greenroom.measures.validity import Grade, in_words
 from greenroom.personas import Context, library
 from greenroom.reader.posterior.calibration import (
     Calibration,
@@ -27,8 +28,9 @@ from greenroom.reader.posterior.calibration import (
 )
 from greenroom.reader.posterior.contexts import ASSISTANT, assistant_context, contexts_of, prior_of, role_contexts
 from greenroom.reader.posterior.likelihoods import BASELINE, TOP, Job, Likelihoods, Passage, Score, race, scorer
+from greenroom.reader.posterior.verdict import said
 from greenroom.reader.validation import interval_rows
-from greenroom.runs.progress import Progress
+from greenroom.runs.progress import Progress, duration
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.subject import Subject, opened
 
@@ -37,15 +39,22 @@ Design = Literal["roles", "all"]
 EVERY = 3
 LENGTHS = (10, 20, 40, 80, 160)
 CHUNK = 31  # replies scored together; one stage each, so that a killed run loses little
+REPLIES, QUICK_REPLIES = 310, 62
+GOOD = 0.7  # of replies, the share whose true context comes first, from which contexts are told apart well
+FEW = 100  # replies, below which the verdict says how few they are
+SPEED = 560  # tokens a second that are made and read on two cores (docs/who.md)
+ASKED = 15  # tokens of a question and what stands around it
 
 
 @dataclass(frozen=True)
 class WhoValidation:
-    """What was measured. figures: measure → interval. calibration: temperatures by length, fitted on half the questions,
+    """What was measured. replies: that were scored; length: tokens of each. figures: measure → interval. calibration: temperatures by length, fitted on half the questions,
     with the error on the other half."""
 
     design: str
     contexts: int
+    replies: int
+    length: int
     figures: dict[str, Interval]
     calibration: Calibration
     path: Path
@@ -54,10 +63,39 @@ class WhoValidation:
         """Rows of text: measure, estimate, low, high, n."""
         return interval_rows(self.figures)
 
+    @property
+    def grade(self) -> Grade:
+        """Void where chance could do as well; B for many first places among enough replies, else C."""
+        first = self._found(1)
+        chance = 1 / self.contexts
+        if first.estimate is None or (first.estimate if first.low is None else first.low) <= chance:
+            return "void"
+        return "B" if first.estimate >= GOOD and self.replies >= FEW else "C"
+
+    def verdict(self) -> str:
+        """Whether contexts are told apart well enough to be used, in one sentence, and why."""
+        first, five = self._found(1), self._found(TOP)
+        told = {
+            "n": self.replies, "tokens": self.length, "first": first.estimate or 0, "five": five.estimate or 0,
+            "low": first.low or 0, "high": first.high or 0, "chance": 1 / self.contexts, "chance_five": TOP / self.contexts,
+        }  # fmt: skip
+        why = said("validation", "chance" if self.grade == "void" else "found", **told)
+        if self.grade != "void" and self.replies < FEW:
+            why = said("validation", "few", found=why, n=self.replies)
+        return said("validation", "verdict", contexts=self.contexts, grade=in_words(self.grade), why=why)
+
+    def _found(self, most: int) -> Interval:
+        """How often the true context is among the first `most`, at the whole length of the replies."""
+        return self.figures[f"top {most} at {self.length} tokens"]
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "design": self.design,
             "contexts": self.contexts,
+            "replies": self.replies,
+            "length": self.length,
+            "grade": self.grade,
+            "verdict": self.verdict(),
             "figures": {name: one._asdict() for name, one in self.figures.items()},
             "calibration": self.calibration.as_dict(),
             "path": str(self.path),
@@ -68,19 +106,20 @@ def validate_who(
     reader: Subject | str = "smollm2",
     *,
     design: Design = "roles",
-    replies: int = 310,
+    replies: int = REPLIES,
     tokens: int = 40,
     paraphrases: int | None = None,
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> WhoValidation:
     """Makes replies of exactly `tokens` tokens and explains them. design "roles": 31 roles speak and are told apart, flat
     prior; "all": the whole library, speakers drawn by the prior (a third each agentic, partly, non-agentic).
 
     paraphrases: only so many system messages of each context speak and explain (default all; three times the cost of one).
-    The same call with the same `out` goes on where a killed one stopped. On two cores 310 replies of "roles" take about
-    50 minutes, of "all" about three and a half hours.
+    The same call with the same `out` goes on where a killed one stopped. tell: hears beforehand about how long it takes,
+    on two cores 50 minutes for 310 replies of "roles", three and a half hours for "all".
     """
     subject = opened(reader)
     # The assistant is scored beside the roles for its gain, but is not among those to be told apart.
@@ -92,11 +131,14 @@ def validate_who(
         "tokens": tokens,
         "contexts": {one.name: list(one.instruction) for one in contexts},
     }
+    rows = 1 + sum(len(one.instruction) for one in contexts)
     shown = progress or Progress()
     with open_run(
         out, kind="who", subject_name=subject.name, fingerprint=subject.fingerprint, config=config, seed=seed,
         progress=shown,
     ) as run:  # fmt: skip
+        if tell is not None and not run.finished:
+            tell(_estimate(replies, tokens, rows, 1 + len(contexts)))
         made = run.stage("replies", lambda: _speak(subject, contexts, design, replies, tokens, seed, run))
         frame = made.tables["replies"]
         shown.plan({f"scores_{begin}": f"Scores from reply {begin}" for begin in range(0, frame.height, CHUNK)})
@@ -105,17 +147,34 @@ def validate_who(
         for begin in range(0, len(passages), CHUNK):
             part = passages[begin : begin + CHUNK]
             name = f"scores_{begin}"
-            table = run.stage(name, lambda part=part, name=name: _scores(subject, part, contexts, name, run)).tables[
-                name
-            ]
-            found += _likelihoods(table, len(part), contexts)
+            try:
+                stage = run.stage(name, lambda part=part, name=name: _scores(subject, part, contexts, name, run))
+            except KeyboardInterrupt as stop:
+                stop.add_note(said("validation", "kept", n=begin, all=len(passages)))
+                raise
+            found += _likelihoods(stage.tables[name], len(part), contexts)
         told = _figures(found, frame, contexts, design)
         told["replies too short"] = Interval(float(made.results["short"]), None, None, replies)
         calibration = _calibrate(found, frame, contexts, design)
-        result = WhoValidation(design, len(_compared(contexts, design)), told, calibration, run.path)
+        result = WhoValidation(
+            design, len(_compared(contexts, design)), len(found), max(_lengths(found)), told, calibration, run.path
+        )
         if not run.finished:
             run.finish(result.as_dict())
     return result
+
+
+def _estimate(replies: int, tokens: int, rows: int, quick_rows: int) -> str:
+    """About how long it takes; and with --quick, where that is less."""
+
+    def time(replies: int, rows: int) -> str:
+        return duration(max(10, replies * rows * (tokens + ASKED) / SPEED))
+
+    less = replies * rows > QUICK_REPLIES * quick_rows
+    return said(
+        "validation", "estimate", replies=replies, tokens=tokens, rows=rows, time=time(replies, rows),
+        quick=said("validation", "quick", time=time(QUICK_REPLIES, quick_rows)) if less else "",
+    )  # fmt: skip
 
 
 def _speak(

@@ -11,24 +11,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 from scipy import special
 
 from greenroom.conversation import Conversation, Message, checked
 from greenroom.errors import ConversationError
-from greenroom.measures.intervals import Array
 from greenroom.personas import Context
 from greenroom.reader.posterior.calibration import Calibration, calibration_of, probabilities
 from greenroom.reader.posterior.contexts import contexts_of, prior_of
-from greenroom.reader.posterior.likelihoods import TEXTS_TOGETHER, Likelihoods, Passage, race, scorer
+from greenroom.reader.posterior.likelihoods import FOREIGN, TEXTS_TOGETHER, Likelihoods, Passage, race, scorer
 from greenroom.reader.posterior.posterior import By, Estimate, Posterior
+from greenroom.reader.posterior.prompts import Known, known_prompts
 from greenroom.reader.sentences import sentence_spans
 from greenroom.reader.transcripts import Broken, Transcript
 from greenroom.reader.turns import Turn, turns_of
 from greenroom.subject import Subject, opened
 from greenroom.subject.subject import Progress
+
+if TYPE_CHECKING:
+    from greenroom.measures.intervals import Array
 
 # A reply is judged by its first tokens: the posterior has long settled by then, and memory stays bounded.
 LONGEST = 1024
@@ -48,8 +51,8 @@ class WhoRequest:
     """
 
     user: str | None = None
-    contexts: str | Path | Sequence[Context] = "all"
-    prior: str | Path | Mapping[str, float] = "classes"
+    contexts: str | Path | Sequence[Context] = "roles"
+    prior: str | Path | Mapping[str, float] | None = None
     turn: int | None = None
     history: bool = False
     by: By | None = None
@@ -84,6 +87,15 @@ class WhoRequest:
     def calibration(self) -> Calibration:
         return calibration_of(self.subject.fingerprint)
 
+    @cached_property
+    def known(self) -> Known | None:
+        """System messages of the default contexts that the reader has been through, if most of them are asked for; those of
+        other contexts come and go."""
+        default = contexts_of()
+        wanted = {text for one in self.competing for text in one.instruction}
+        told = {text for one in default for text in one.instruction}
+        return known_prompts(self.subject, default) if len(told & wanted) > len(told) / 2 else None
+
 
 def _with_options_of(
     make: Callable[Options, WhoRequest],
@@ -113,8 +125,9 @@ def who(text: str | Conversation, request: WhoRequest) -> Posterior:
     """Which character wrote a reply, as the reader sees it: P(context | text).
 
     text: a reply, or a conversation whose last assistant turn is judged (or `turn`, from 1). user: what the reply
-    answered, if text is a plain string. contexts: "all", "roles", a YAML file of `{name, instruction, agentic?}`, or
-    Contexts. prior: "classes" (equal over agentic, partly and non-agentic, then within), "flat", or weights by name.
+    answered, if text is a plain string. contexts: "roles" (the assistant and the roles), "all" (also texts that nobody
+    speaks), a YAML file of `{name, instruction, agentic?}`, or Contexts. prior: "classes" (equal over agentic, partly and
+    non-agentic, then within), "flat", or weights by name; by default flat where only characters compete, else classes.
     history: more of the conversation stands before the reply, which explains the gain away. by: also the posterior after
     every "sentence", or at every "turn" (for texts that several characters wrote). own: the reader itself wrote the
     text, so that its calibration holds; never for foreign text. prune: drop hopeless contexts early. reader: a Subject or
@@ -198,8 +211,9 @@ def _judged(request: WhoRequest, waiting: Sequence[Broken | Prepared]) -> Iterat
     found: list[Likelihoods] = []
     for begin in range(0, len(passages), TEXTS_TOGETHER):
         part = passages[begin : begin + TEXTS_TOGETHER]
-        score = scorer(request.subject, part, request.competing, request.progress)
-        found += race([len(passage.tokens) for passage in part], request.competing, score, prune=request.prune)
+        score = scorer(request.subject, part, request.competing, request.progress, request.known)
+        lengths, foreign = [len(passage.tokens) for passage in part], 0.0 if request.own else FOREIGN
+        found += race(lengths, request.competing, score, prune=request.prune, foreign=foreign)
     at = 0
     for one in waiting:
         if isinstance(one, Broken):
