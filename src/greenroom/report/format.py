@@ -84,3 +84,8 @@ def snippet(text: str, length: int = 150) -> str:
     """The beginning of a reply on one line, cut at a word."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[:length].rsplit(" ", 1)[0] + " …"
+
+
+def counted(n: int, thing: str) -> str:
+    """A number of things in words: "1 talk", "16 talks"."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 
 from greenroom.measures.validity import in_words
-from greenroom.report.format import between, number, plain
+from greenroom.report.format import between, counted, number, plain
 from greenroom.report.parts import VOID, Chapter, Exhibit, Results, Table, words
 from greenroom.report.results import RunResults
 
+SMALL = 20  # cases, below which a verdict says how many there were
 GRADES = ("A", "B", "C", VOID)
 
 
@@ -94,7 +95,9 @@ def verdict(run: RunResults, studies: Sequence[Results]) -> str:
     if primary.height == 1:
         row = primary.row(0, named=True)
         reason = row["reason"][:1].lower() + row["reason"][1:].rstrip(".")
-        return text["one"].format(measure=plain(row["name"]), grade=in_words(row["grade"]), reason=reason)
+        told = text["one"].format(measure=plain(row["name"]), grade=in_words(row["grade"]), reason=reason)
+        small = row["grade"] != VOID and 0 < (row["n"] or 0) < SMALL
+        return f"{told} {text['small'].format(cases=counted(row['n'], 'case'))}" if small else told
     titles = {one.name: str(one.words["title"]).lower() for one in studies}
     found: dict[str, list[str]] = {}
     for grade in GRADES:

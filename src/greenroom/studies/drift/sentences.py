@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from greenroom.measures.validity import Check
-from greenroom.report.format import between, interval, number, said
+from greenroom.report.format import between, counted, interval, number, said
 from greenroom.report.parts import VOID, Results
 from greenroom.report.tables import named
 from greenroom.studies.drift.findings import ALL
@@ -25,6 +25,7 @@ def headline(results: Results, frame: pl.DataFrame | None) -> str:
     return said(
         results.words["sentences"][way], model=results.model, turns=turns, reason=drift.get("reason") or "",
         drift=between(shown, signed=way == "none") if drift else "",
+        conversations=counted(drift.get("n") or 0, "conversation"),
     )  # fmt: skip
 
 

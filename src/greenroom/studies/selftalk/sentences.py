@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from greenroom.report.format import between, number, plain, said
+from greenroom.report.format import between, counted, number, plain, said
 from greenroom.report.parts import VOID, Results
 from greenroom.studies.selftalk.ends import FEWEST, LOOP, SURE
 
@@ -19,7 +19,7 @@ def headline(results: Results) -> str:
     share = between(loop, digits=0, percent=True) if loop else ""
     return said(
         results.words["sentences"]["void" if void else key], model=results.model, n=_count(results), loop=share,
-        reason=found.get("reason") or "",
+        reason=found.get("reason") or "", talks=counted(loop.get("n") or 0, "talk"),
     )  # fmt: skip
 
 
