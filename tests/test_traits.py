@@ -549,3 +549,20 @@ def test_a_mistake_is_one_line_and_code_2(arguments, complaint, capsys):
     assert out == ""
     assert complaint in error
     assert "Traceback" not in error
+
+
+@pytest.mark.model
+def test_a_trait_of_the_package_is_shown_at_once(smollm2, tmp_path, monkeypatch, capsys):
+    """With a strength that was found when it was made; nothing is generated."""
+    monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
+    monkeypatch.setattr("greenroom.subject.load", lambda *_, **__: smollm2)
+    monkeypatch.setattr(type(smollm2), "generate", lambda *_, **__: pytest.fail("it asked the model"))
+    code, out, error = run(capsys, "smollm2", "humor", "--plain")
+    assert code == 0
+    assert out.splitlines()[-1] == "try             greenroom chat --steer humor:+10"
+    assert "for reading     good: re-read cold" in out
+    assert "building it" not in error
+    code, out, _ = run(capsys, "smollm2", "sycophancy", "--plain")
+    assert "for reading     unusable: on questions that did not make it" in out
+    assert "for steering    not tried, since the direction is unreliable" in out
+    assert "greenroom chat" not in out

@@ -83,13 +83,19 @@ def trial(
     progress: Progress | None = None,
 ) -> Trial:
     """Tries the strengths, or gives what an earlier trial of this very direction found."""
-    name = f"{direction.name}-{_key(trait, direction, seed)}.json"
-    for path in (SHIPPED / subject.fingerprint / "trials" / name, trials(subject.fingerprint) / name):
+    places = trial_places(trait, direction, seed)
+    for path in places:
         if path.is_file() and not again:
             return Trial.of(read_json(path))
     found = _tried(subject, trait, direction, seed, progress)
-    write_json(trials(subject.fingerprint) / name, found.plain())
+    write_json(places[1], found.plain())
     return found
+
+
+def trial_places(trait: Trait, direction: Direction, seed: int = 0) -> tuple[Path, Path]:
+    """Where a direction's trial may lie: package data, then the cache."""
+    name = f"{direction.name}-{_key(trait, direction, seed)}.json"
+    return SHIPPED / direction.fingerprint / "trials" / name, trials(direction.fingerprint) / name
 
 
 def trials(fingerprint: str) -> Path:
