@@ -3,7 +3,7 @@
 One direction may act at several blocks, several directions at once, and each conversation of a batch may have its own
 strength. What comes out are plain `Intervention`s, which every method of a subject takes:
 
-    subject.generate(conversations, interventions=[*steer(sycophancy, +2), *cap(axis, "default:p25")])
+    subject.generate(conversations, interventions=[*steer(humor, +10), *cap(axis, "default:p25")])
 
 `edits_from` reads the same from the words of a command line.
 """
@@ -134,11 +134,11 @@ def edits_from(
 ) -> tuple[Intervention, ...]:
     """Interventions from the words of a command line, in the order steer, cap, ablate.
 
-    - steer   `NAME:STRENGTH`: `sycophancy:+2`
+    - steer   `NAME:STRENGTH`: `humor:+10`
     - cap     `NAME`, `NAME:FLOOR` or `NAME:ceiling=LEVEL`: `assistant:rollouts:p25`, `assistant:-1`
     - ablate  `NAME`
 
-    Each may end in `@BLOCKS` and `@TOKENS`: `sycophancy:+2@18:22@reply`. A name is as in `direction_named`; `tell`
+    Each may end in `@BLOCKS` and `@TOKENS`: `humor:+4@26:29@reply`. A name is as in `direction_named`; `tell`
     hears what a user ought to know of a direction (that it is unreliable, that its sign was never tested).
     """
     return edits_of(subject, steer, cap, ablate, force=force, tell=tell)[0]
@@ -166,7 +166,7 @@ def edits_of(
         text, layers, tokens = _ends(word)
         found = _STEER.fullmatch(text)
         if found is None:
-            raise DirectionError(f"cannot steer by {word!r}; expected NAME:STRENGTH in sd, such as sycophancy:+2")
+            raise DirectionError(f"cannot steer by {word!r}; expected NAME:STRENGTH in sd, such as humor:+10")
         made += _steer(named(found["name"]), float(found["strength"]), layers=layers, tokens=tokens)
     for word in cap:
         text, layers, tokens = _ends(word)
