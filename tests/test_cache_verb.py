@@ -33,6 +33,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = root / "results" / "2" / WEIGHTS / "drift" / "results.json"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(bytes(2**20))
+    read = root / "prompts" / WEIGHTS / "0a1b.safetensors"
+    read.parent.mkdir(parents=True)
+    read.write_bytes(bytes(2**20))
+    tried = root / "results" / "trials" / WEIGHTS / "warmth-0a1b.json"
+    tried.parent.mkdir(parents=True)
+    tried.write_text("{}")
     warm = {"trait": "warmth", "wording": wording(library.trait("warmth"))}
     folder = root / "directions" / WEIGHTS
     direction(folder / "assistant_axis.safetensors", roles=["pirate"])
@@ -54,9 +60,10 @@ def test_cache_lists_what_is_kept_with_sizes(cache: Path, capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("\t")[0]: line.split("\t") for line in lines[1:-1]}
     assert rows["models"][1:4] == ["1", "3.0 MiB", "3.0 MiB"]
-    assert rows["results"][1:4] == ["1", "1.0 MiB", "1.0 MiB"]
+    assert rows["results"][1:4] == ["2", "1.0 MiB", "1.0 MiB"]
+    assert rows["prompts"][1:4] == ["1", "1.0 MiB", "1.0 MiB"]
     assert rows["directions"][1] == "8"
-    assert lines[-1].startswith(f"4.0 MiB in {cache}; ")
+    assert lines[-1].startswith(f"5.0 MiB in {cache}; ")
     assert main(["cache", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["folder"] == str(cache)
@@ -67,7 +74,7 @@ def test_cache_lists_what_is_kept_with_sizes(cache: Path, capsys: pytest.Capture
 def test_clearing_leaves_what_would_not_come_back(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "clear"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("freed 4.0 MiB (models 1, directions 4, results 1)\n")
+    assert out.startswith("freed 5.0 MiB (models 1, directions 4, prompts 1, results 2)\n")
     stays = ["broken", "humor", "mine", "talks_like_a_pirate"]
     assert out.splitlines()[1].endswith(", ".join(stays))
     left = {path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()}
@@ -77,6 +84,7 @@ def test_clearing_leaves_what_would_not_come_back(cache: Path, capsys: pytest.Ca
         *(f"directions/{WEIGHTS}/{name}.safetensors" for name in stays),
     }
     assert not (cache / "results").exists()  # no empty folders are left
+    assert not (cache / "prompts").exists()
     assert main(["cache", "clear"]) == 0
     assert capsys.readouterr().out.startswith("freed 0.0 MiB")
 
@@ -97,7 +105,7 @@ def test_clearing_follows_no_link(cache: Path, tmp_path: Path, capsys: pytest.Ca
     (cache / "models" / f"{MODEL[:-1]}0").symlink_to(precious / MODEL)
     (cache / "results" / "3").symlink_to(precious)
     assert main(["cache"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("4.0 MiB in ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("5.0 MiB in ")
     assert main(["cache", "clear"]) == 0
     assert (precious / MODEL / "thesis.txt").stat().st_size == 5 * 2**20
     assert (cache / "models" / f"{MODEL[:-1]}0").is_symlink()

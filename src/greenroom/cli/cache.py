@@ -18,7 +18,8 @@ app = typer.Typer(name="cache", rich_markup_mode=None)
 WHAT = {
     "models": "weights converted from a GGUF file; converted again at the next load",
     "directions": "axes and trait vectors; built again when they are next asked for",
-    "results": "what finished runs found, for the pages of later ones; written again by the next run",
+    "prompts": "contexts that the reader of greenroom who has read; read again at their next use",
+    "results": "what runs and trials found, for later ones; found again when it is next needed",
 }
 
 
@@ -57,7 +58,9 @@ def cache(context: typer.Context, plain: options.Plain = False, as_json: options
 def clear(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="WHAT…", help="models, directions, results [default: all of them].", show_default=False),
+        typer.Argument(
+            metavar="WHAT…", help="models, directions, prompts, results [default: all of them].", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Remove what can be built again, and say how much that freed.

@@ -21,6 +21,7 @@ from greenroom.store import cache_dir
 KINDS = {
     "models": ("models/*",),
     "directions": ("directions/*/*.safetensors", "directions/*/rulers/*.safetensors"),
+    "prompts": ("prompts/*/*",),
     "results": ("results/*/*/*",),
 }
 # Entries lie under a key or a fingerprint: 16 hexadecimal digits.
