@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: audit test lint docs bench soak setup clean
+.PHONY: audit test lint docs notebook sample bench soak setup clean
 .DEFAULT_GOAL := audit
 
 audit: $(VENV)/.ready
@@ -31,6 +31,17 @@ lint: $(VENV)/.ready
 # The table of studies in docs/studies.md, from the registry; a test says when it is out of date.
 docs: $(VENV)/.ready
 	$(BIN)/python docs/make.py
+
+# Runs docs/notebook.ipynb again and keeps its outputs; what runs a notebook is installed here alone.
+notebook: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+	$(BIN)/python docs/run_notebook.py
+
+# The sample reading in docs, written again by the verb itself.
+sample: $(VENV)/.ready
+	rm -rf runs/sample
+	cd docs && ../$(BIN)/greenroom read sample_chat.json --out ../runs/sample
+	cp runs/sample/report.html docs/sample_reading.html
 
 bench: $(VENV)/.ready
 	$(BIN)/python bench/engine.py $(ARGS)
