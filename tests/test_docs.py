@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,25 +10,71 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def python_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+def run_python_of(page: Path) -> None:
+    """The blocks of one page in turn, as somebody would paste them."""
+    names: dict[str, object] = {}
+    for number, block in enumerate(python_of(page)):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
 @pytest.mark.model
-@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if python_of(page)], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page, smollm2, tmp_path, monkeypatch):
-    """The blocks of one page run in turn, as somebody would paste them."""
     monkeypatch.chdir(tmp_path)
     # The page on personas reads a file of the reader's own.
     (tmp_path / "my-roles.yaml").write_text(
         "name: cook\nkind: everyday\ndescription: a cook\ninstructions: [You are a cook.]\n", encoding="utf-8"
     )
-    names: dict[str, object] = {}
-    for number, block in enumerate(python_of(page)):
-        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+    run_python_of(page)
+
+
+def printed_places(text: str) -> tuple[dict[str, float], dict[str, str]]:
+    """What README's first block prints: place (sd) and reply by what was done to the model."""
+    lines = re.findall(r"^(as it is|capped|steered [+-]3), ([+-][\d.]+) sd: (.+)$", text, re.MULTILINE)
+    return {name: float(place) for name, place, _ in lines}, {name: reply for name, _, reply in lines}
+
+
+@pytest.mark.model
+def test_the_python_of_the_readme_shows_what_the_readme_says(smollm2, monkeypatch, capsys):
+    """Greedy replies, so that no seed decides; float rounding of another machine may still change a word."""
+    monkeypatch.chdir(ROOT)
+    run_python_of(ROOT / "README.md")
+    printed = capsys.readouterr().out
+    for text in (printed, (ROOT / "README.md").read_text(encoding="utf-8")):
+        places, replies = printed_places(text)
+        assert len(set(replies.values())) == 4
+        assert places["capped"] > places["as it is"] + 0.3
+        assert places["steered -3"] < places["as it is"] - 0.3
+        assert places["steered +3"] > places["capped"] + 1
+        assert "I'm always happy to provide guidance and support" in replies["steered +3"]
+        # The monitor: the assistant holds for six turns, then another voice takes its place.
+        assert re.search(r"turn 12: -\d\.\d sd, departed", text)
+    assert "turn 6: " in printed
+    assert "departed" not in printed.partition("turn 7: ")[0]
+
+
+def test_the_notebook_is_kept_with_its_outputs():
+    """`make notebook` runs it: too long for a test. What it kept is small, whole and free of one machine's folders."""
+    text = (ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        assert "error" not in {one["output_type"] for one in cell["outputs"]}
+        compile("".join(cell["source"]), "notebook", "exec")
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    for done in ("greenroom.audit(", "greenroom.trait_vector(", ".steer(", "greenroom.read("):
+        assert done in code
+    said = json.dumps([cell["outputs"] for cell in cells])
+    assert "departed" in said
+    assert len(text) < 100_000
+    assert not re.search(r"(/home|/root|/tmp|/work|/Users)/", text)
 
 
 def commands_of(page: Path) -> list[str]:
