@@ -48,7 +48,9 @@ def verdict(direction: Direction) -> Verdict:
     said, hot = f"{random:.2f}", f"{told.get('random_auc_p95', random):.2f}"
     if "random_cold_auc_p95" not in told:
         said = _text("random_hot", random=said)
-    grade, key = ("B", "holds") if low is not None and low > random else ("C", "barely")
+    # As they are printed: "surely better" must not stand between two equal figures.
+    clear = low is not None and round(low, 2) > round(random, 2)
+    grade, key = ("B", "holds") if clear else ("C", "barely")
     if cold <= random:
         grade, key = "void", "like_random"
     return Verdict(grade, _text(key, cold=auc_said(told, "cold_auc"), random=said, auc=auc, hot=hot))  # type: ignore[arg-type]
