@@ -54,7 +54,8 @@ def test_the_first_screen_says_who_the_model_is_and_how_sure_we_are(folder: Path
     top = page[: page.index("<main")]
     assert json.loads((folder / "summary.json").read_text())["headline"] in top
     stamp = re.search(r'<div class="stamp-line">.*?</div>', top, flags=re.DOTALL)
-    assert stamp and json.loads((folder / "summary.json").read_text())["verdict"] in stamp[0]
+    assert stamp
+    assert json.loads((folder / "summary.json").read_text())["verdict"] in stamp[0]
     assert "passed every check" not in stamp[0]  # one study's grade is not the audit's
     assert re.search(r"Of the \d+ figures of this run \d+ are ", stamp[0])
     assert "default replies reached" in top
