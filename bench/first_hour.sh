@@ -53,7 +53,7 @@ P
 # --- looking around ------------------------------------------------------------------------------------------------------
 check "help" 0 "Examples" greenroom --help
 for verb in audit eval compare report map archetypes drift selftalk trait frontier chat directions read who personas doctor cache; do
-  check "$verb --help" 0 "Examples" greenroom $verb --help
+  check "$verb --help" 0 "Examples?:" greenroom $verb --help
   check "$verb --nope" 2 "^error: no such option" greenroom $verb --nope
 done
 check "a slip of the pen" 2 "did you mean read" greenroom raed
@@ -99,7 +99,7 @@ check "adapter that does not exist" 2 "there is no adapter" greenroom audit smol
 check "eval" 0 "costly_sacrifice" greenroom eval
 check "eval --plan" 0 "minutes" greenroom eval costly_sacrifice --plan
 verdict="(good|usable with caution|unusable)"
-stopped "selftalk, Ctrl-C" 40 "kept" greenroom selftalk --quick --out s1
+stopped "selftalk, Ctrl-C" 20 "answers of the stage at work kept" greenroom selftalk --quick --out s1
 check "selftalk, going on" 0 "$verdict" greenroom selftalk --quick --out s1
 check "selftalk, other settings" 2 "^error: s1 " greenroom selftalk --quick --out s1 --seed 3
 check "map --quick" 0 "$verdict" greenroom map --quick --out map

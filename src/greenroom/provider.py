@@ -9,7 +9,7 @@ A conversation that ends with an assistant message is continued. With `GenerateC
 `max_tokens` at most 1 the trailing assistant message is scored and nothing is generated: its tokens, and only they,
 come back as `choices[0].prompt_logprobs`.
 
-The subject may be edited for the whole evaluation: `-M steer=sycophancy:+2 -M cap=assistant:rollouts:p25 -M
+The subject may be edited for the whole evaluation: `-M steer=humor:+10 -M cap=assistant:rollouts:p25 -M
 ablate=humor`, several of a kind separated by commas.
 """
 
@@ -372,7 +372,7 @@ def _words(name: str, given: str | Sequence[str]) -> list[str]:
     """Inspect reads `a:1,b:2` as a list and `a` as text; a mapping or a number is a mistake."""
     words = given.split(",") if isinstance(given, str) else given
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise ProviderError(f"-M {name}={given!r} names no direction; expected words such as sycophancy:+2")
+        raise ProviderError(f"-M {name}={given!r} names no direction; expected words such as humor:+10")
     return [word.strip() for word in words if word.strip()]
 
 

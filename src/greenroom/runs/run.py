@@ -140,7 +140,8 @@ class Run:
             with suppress(RunError):  # on a full disk the first error is the one to show
                 self._mark("interrupted")
             if isinstance(error, KeyboardInterrupt) and self.manifest["stages"]:
-                error.add_note(f"{len(self.manifest['stages'])} finished stages kept in {self.path}")
+                done = len(self.manifest["stages"])
+                error.add_note(f"{done} finished stage{'' if done == 1 else 's'} kept in {self.path}")
         self.close()
 
     def _mark(self, status: str) -> None:

@@ -311,6 +311,7 @@ def _perform(stage: Stage, work: Work) -> None:
     What the model says on the way is kept until the stage is stored, so that an interruption costs only what was not
     finished.
     """
+    from greenroom.report.format import counted
     from greenroom.subject.memory import release_memory
 
     said = work.path / f"{stage.name}.said.jsonl"
@@ -321,7 +322,8 @@ def _perform(stage: Stage, work: Work) -> None:
             with work.model.keeping(work.kept) if is_local(work.model) else nullcontext():  # type: ignore[union-attr]
                 made = stage.compute(work)
         except KeyboardInterrupt as stop:
-            stop.add_note(f"{len(work.kept)} answers of the stage at work kept in {work.run.path}")
+            if len(work.kept):
+                stop.add_note(f"{counted(len(work.kept), 'answer')} of the stage at work kept in {work.run.path}")
             raise
         finally:
             work.kept.close()
