@@ -36,6 +36,16 @@ def north(subject: Subject, name: str = "north", kind: str = "trait") -> Directi
     )  # fmt: skip
 
 
+def axis_at_first(subject: Subject) -> Direction:
+    """The first coordinate at block 1, as an assistant axis."""
+    vector = torch.zeros(subject.d_model)
+    vector[0] = 1.0
+    return Direction(
+        "assistant_axis", "axis", 1, {1: vector}, {1: Calibration.of(np.arange(12.0).reshape(4, 3))}, subject.name,
+        subject.fingerprint, SignTest("a", "b", 1.0, 0.0),
+    )  # fmt: skip
+
+
 class Vowels:
     """A checker: share of vowels."""
 

@@ -20,6 +20,15 @@ from greenroom.reader.turns import Turn
 from greenroom.subject import Subject, load
 from greenroom.subject.tiny import save_tiny
 
+# Two replies of one conversation, by different characters.
+TALK = [
+    {"role": "system", "content": "You are somebody else."},
+    {"role": "user", "content": "Where do you live?"},
+    {"role": "assistant", "content": "At sea. Far out!"},
+    {"role": "user", "content": "And now?"},
+    {"role": "assistant", "content": "In a house."},
+]
+
 
 def random_direction(subject: Subject, layer: int, name: str = "reader_axis", seed: int = 0, **told: Any) -> Direction:
     """told: other fields of the direction."""

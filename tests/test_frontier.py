@@ -21,6 +21,8 @@ from greenroom.report.results import RunResults
 from greenroom.runs.shared_results import place
 from greenroom.studies.frontier import STUDY, Turning, cloze, leakage, replies, stages
 from greenroom.studies.frontier.chapter import chapters
+from greenroom.studies.identity import config_of
+from greenroom.studies.study import Job
 from greenroom.subject import tiny
 
 # Replies --------------------------------------------------------------------------------------------------------------
@@ -252,3 +254,13 @@ def test_ticks_are_round_and_hold_the_range():
     assert ticks(-8, 8)[0] <= -8
     assert ticks(103.4, 105.6)[-1] >= 105.6
     assert all(2 <= len(ticks(0, span)) <= 9 for span in (1e-6, 0.3, 7, 99, 12345))
+
+
+def test_a_direction_file_that_changed_is_another_run(subject, tmp_path):
+    file, seen = tmp_path / "north.safetensors", []
+    for places in (1, 2):
+        one = north(subject)
+        dataclasses.replace(one, vectors={2: one.vectors[2].roll(places)}).save(file)
+        seen.append(config_of(Job("frontier", ("frontier",)), subject, {"frontier": Turning(direction=str(file))}))
+    assert seen[0]["sizes"] == seen[1]["sizes"]
+    assert seen[0]["files"] != seen[1]["files"]

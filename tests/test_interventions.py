@@ -285,13 +285,14 @@ def file(north, tmp_path):
 
 
 def test_words_become_edits(subject, north, file):
-    found = edits_from(
+    found, named = edits_from(
         subject, [f"{file}:+2", f"{file}:-.5@1:3@reply"], [f"{file}:default:p75", f"{file}:ceiling=1@0", file], [file]
     )
     assert [(edit.kind, edit.layer, edit.tokens) for edit in found] == [
         ("steer", 2, "all"), ("steer", 1, "reply"), ("steer", 2, "reply"),
         ("cap", 2, "all"), ("ceiling", 0, "all"), ("cap", 2, "all"), ("ablate", 2, "all"),
     ]  # fmt: skip
+    assert [one.name for one in named] == [north.name]
     assert found[0].amount == pytest.approx(2 * north.scale().reply_sd)
     assert found[1].amount == pytest.approx(-0.5 * north.scale(1).reply_sd)
     assert found[4].amount == pytest.approx(north.scale(0).reply_mean + north.scale(0).reply_sd)

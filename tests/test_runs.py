@@ -7,6 +7,7 @@ import errno
 import gc
 import io
 import json
+import math
 import os
 import random
 import re
@@ -27,6 +28,7 @@ from greenroom.runs import folder, machine, progress
 from greenroom.runs.lock import FolderLock
 from greenroom.runs.run import Run, StageResult, open_finished, open_run
 from greenroom.runs.tables import differences, read_table, write_table
+from greenroom.store import Kept
 
 HARD_FLOATS = [0.1 + 0.2, 1e-310, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), None, 1 / 3]
 SOURCE = Path(runs.__file__).parents[2]
@@ -566,3 +568,17 @@ def test_runs_of_an_older_version_are_refused_in_one_line(whole: Path) -> None:
         open_finished(whole)
     with pytest.raises(RunError, match=r"is a run of Greenroom 0\.1\.0, and this is"):
         begin(whole)
+
+
+def test_what_is_kept_survives_a_cut_line_and_an_impossible_token(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "said.jsonl")
+    kept.add("a", [-math.inf, -0.5])
+    kept.add("b", {"text": "käse"})
+    kept.close()
+    with kept.path.open("ab") as file:
+        file.write(b'["c", {"te')
+    again = Kept(kept.path)
+    assert (len(again), again.get("a"), again.get("b"), again.get("c")) == (2, [-math.inf, -0.5], {"text": "käse"}, None)
+    again.add("c", 1)
+    again.close()
+    assert Kept(kept.path).get("c") == 1

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
+from frontier_fixture import axis_at_first
 from greenroom.cli import main
-from greenroom.directions import Calibration, Direction, SignTest, stored, trait_vector
+from greenroom.directions import stored, trait_vector
 from greenroom.directions.contrast import (
     METHODS,
     cross_projected,
@@ -271,17 +272,8 @@ def test_a_vector_of_another_wording_is_built_again(subject, short):
         trait_vector(subject, "brevity", method="magic")
 
 
-def axis(subject) -> Direction:
-    vector = torch.zeros(subject.d_model)
-    vector[0] = 1.0
-    return Direction(
-        "assistant_axis", "axis", 1, {1: vector}, {1: Calibration.of(np.arange(12.0).reshape(4, 3))}, subject.name,
-        subject.fingerprint, SignTest("a", "b", 1.0, 0.0),
-    )  # fmt: skip
-
-
 def test_the_cold_score_reads_the_text_after_the_question_alone(subject):
-    north = axis(subject)
+    north = axis_at_first(subject)
     score = scorer_for(subject, north)
     question, reply = [{"role": "user", "content": "Who?"}], "It is me."
     told_so = [{"role": "system", "content": "You are a pirate."}, *question]
@@ -300,7 +292,7 @@ def test_scorers_by_kind(subject):
 
 
 def test_dose_and_response(subject):
-    north = axis(subject)
+    north = axis_at_first(subject)
     found = dose_response(subject, north, scorer_for(subject, "brevity"), ["Who?", "What?"], repeats=2, tokens=4)
     assert len(found.scores) == 5
     assert random_like(north).vector().norm() == pytest.approx(1.0, abs=1e-5)
@@ -329,7 +321,7 @@ def test_correlation_within_types_does_not_see_what_lies_between_them():
 
 def test_monitoring_has_three_prompt_types(subject, short):
     trait = library.trait("exclamation")
-    found = monitor(subject, trait, axis(subject), scorer_for(subject, trait), repeats=1, tokens=4)
+    found = monitor(subject, trait, axis_at_first(subject), scorer_for(subject, trait), repeats=1, tokens=4)
     assert set(found.by_type) == {"positive", "plain", "negative"}
     assert 0 < found.n <= 3 * 10
     assert json.dumps(found.plain())

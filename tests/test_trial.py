@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from frontier_fixture import axis_at_first
 from greenroom.cli import main
-from greenroom.directions import Calibration, Direction, SignTest
 from greenroom.directions.trial import trial
 from greenroom.directions.verdict import trial_said, verdict
 from greenroom.personas import library
@@ -20,15 +19,6 @@ from greenroom.subject import tiny
 @pytest.fixture(scope="module")
 def subject():
     return tiny("llama")
-
-
-def axis(subject) -> Direction:
-    vector = torch.zeros(subject.d_model)
-    vector[0] = 1.0
-    return Direction(
-        "assistant_axis", "axis", 1, {1: vector}, {1: Calibration.of(np.arange(12.0).reshape(4, 3))}, subject.name,
-        subject.fingerprint, SignTest("a", "b", 1.0, 0.0),
-    )  # fmt: skip
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -59,7 +49,7 @@ def figures(auc: float, cold: float, random_hot: float, random_cold: float | Non
     ],
 )
 def test_a_verdict_compares_with_random_directions_and_says_why(subject, validity, reliable, grade, words):
-    found = verdict(replace(axis(subject), validity=validity, reliable=reliable))
+    found = verdict(replace(axis_at_first(subject), validity=validity, reliable=reliable))
     assert found.grade == grade
     assert words in str(found)
 
@@ -95,7 +85,7 @@ def test_the_smallest_strength_that_is_heard_is_found_by_trial(subject, tmp_path
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
     score = Planned(*means)
     monkeypatch.setattr("greenroom.directions.trial.scorer_for", lambda *_, **__: score)
-    trait, north = library.trait("humor"), replace(axis(subject), name="humor")
+    trait, north = library.trait("humor"), replace(axis_at_first(subject), name="humor")
     found = trial(subject, trait, north)
     assert found.heard == heard
     assert trial(subject, trait, north) == found
@@ -115,7 +105,7 @@ def test_a_strength_that_breaks_replies_is_not_heard(subject, tmp_path, monkeypa
         return "circles" if 8 < len(asked) <= 24 else None
 
     monkeypatch.setattr("greenroom.directions.trial.degenerate", falls_apart)
-    found = trial(subject, library.trait("humor"), replace(axis(subject), name="humor"))
+    found = trial(subject, library.trait("humor"), replace(axis_at_first(subject), name="humor"))
     assert [one.broken for one in found.strengths.values()] == [8, 8, 0, 0]
     assert found.heard == 10
 
@@ -125,7 +115,7 @@ def test_the_verb_ends_with_a_verdict_and_what_to_do_next(subject, tmp_path, mon
     """A vector that is not in the cache is announced with a guess at its time."""
     monkeypatch.setenv("GREENROOM_CACHE", str(tmp_path))
     found = replace(
-        axis(subject), name="humor", kind="trait", reliable=reliable, validity=figures(0.9, 0.85, 0.89, 0.86)
+        axis_at_first(subject), name="humor", kind="trait", reliable=reliable, validity=figures(0.9, 0.85, 0.89, 0.86)
     )
     monkeypatch.setattr("greenroom.subject.load", lambda *_, **__: subject)
     monkeypatch.setattr("greenroom.directions.traits.trait_vector", lambda *_, **__: found)

@@ -26,14 +26,8 @@ from greenroom.reader.posterior.who import WhoRequest, posteriors, who
 from greenroom.reader.transcripts import Transcript
 from greenroom.subject import Subject
 from greenroom.subject.tiny import tiny
+from reader_fixture import TALK
 
-TALK = [
-    {"role": "system", "content": "You are somebody else."},
-    {"role": "user", "content": "Where do you live?"},
-    {"role": "assistant", "content": "At sea. Far out!"},
-    {"role": "user", "content": "And now?"},
-    {"role": "assistant", "content": "In a house."},
-]
 PAIR = (
     OwnContext(name="a", instruction="You are a sailor."),
     OwnContext(name="b", agentic="false", instruction=("A list.", "What follows is a list.")),

@@ -16,14 +16,7 @@ from greenroom.reader.posterior.validation import validate_who
 from greenroom.reader.posterior.who import who
 from greenroom.subject import Subject
 from greenroom.subject.tiny import save_tiny, tiny
-
-TALK = [
-    {"role": "system", "content": "You are somebody else."},
-    {"role": "user", "content": "Where do you live?"},
-    {"role": "assistant", "content": "At sea. Far out!"},
-    {"role": "user", "content": "And now?"},
-    {"role": "assistant", "content": "In a house."},
-]
+from reader_fixture import TALK
 
 
 @pytest.fixture(scope="module")

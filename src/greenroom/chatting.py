@@ -21,7 +21,7 @@ import yaml
 from greenroom.conversation import Conversation, assistant, system, user
 from greenroom.directions import Direction
 from greenroom.directions.cold import cold_values, in_sd
-from greenroom.directions.interventions import edits_of
+from greenroom.directions.interventions import edits_from
 from greenroom.directions.rollouts import TEMPERATURE, TOP_P
 from greenroom.errors import GreenroomError
 from greenroom.personas import library
@@ -164,7 +164,7 @@ class Chat:
     def _read(self, words: Mapping[str, Sequence[str]]) -> tuple[Intervention, ...]:
         if not any(words.values()):
             return ()
-        edits, named = edits_of(
+        edits, named = edits_from(
             self.subject, words["steer"], words["cap"], words["ablate"], force=self._force, tell=self._tell
         )
         if self._reads:

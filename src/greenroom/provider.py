@@ -363,7 +363,7 @@ def _edits(
     from greenroom.directions.interventions import edits_from
 
     try:
-        return edits_from(subject, *words, force=bool(force), tell=_log.warning)
+        return edits_from(subject, *words, force=bool(force), tell=_log.warning)[0]
     except GreenroomError as error:
         raise ProviderError(str(error)) from error
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,21 @@ def digest(*parts: str | bytes) -> str:
     return hasher.hexdigest()[:16]
 
 
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file to which lines are appended (none where there is no file). Once all are read, a last one that a
+    kill cut is dropped from the file."""
+    if not path.exists():
+        return
+    good = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            good += len(line)
+            yield line
+    os.truncate(path, good)
+
+
 class Kept:
     """JSON values by key, appended to a file as they come, one line each: what was added survives a killed process.
 
@@ -99,16 +114,9 @@ class Kept:
         self.path = path
         self._found: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        good = 0
-        if path.exists():
-            with path.open("rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    key, value = json.loads(line)
-                    self._found.setdefault(key, value)
-                    good += len(line)
-            os.truncate(path, good)
+        for line in whole_lines(path):
+            key, value = json.loads(line)
+            self._found.setdefault(key, value)
         self._file = path.open("ab")
 
     def __len__(self) -> int:
@@ -121,13 +129,9 @@ class Kept:
     def add(self, key: str, value: Any) -> None:
         """Appends a value; it is with the system when this returns."""
         self._found[key] = value
-        self._file.write(json.dumps([key, value], allow_nan=False).encode() + b"\n")
+        # What a model finds impossible has the log-probability −∞, which Python's JSON can write and read.
+        self._file.write(json.dumps([key, value]).encode() + b"\n")
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
-
-    def remove(self) -> None:
-        """Closes it, and deletes the file: what it held is stored elsewhere."""
-        self.close()
-        self.path.unlink(missing_ok=True)

@@ -131,8 +131,8 @@ def edits_from(
     *,
     force: bool = False,
     tell: Callable[[str], None] | None = None,
-) -> tuple[Intervention, ...]:
-    """Interventions from the words of a command line, in the order steer, cap, ablate.
+) -> tuple[tuple[Intervention, ...], tuple[Direction, ...]]:
+    """Interventions from the words of a command line, in the order steer, cap, ablate, and the directions that they name.
 
     - steer   `NAME:STRENGTH`: `humor:+10`
     - cap     `NAME`, `NAME:FLOOR` or `NAME:ceiling=LEVEL`: `assistant:rollouts:p25`, `assistant:-1`
@@ -141,19 +141,6 @@ def edits_from(
     Each may end in `@BLOCKS` and `@TOKENS`: `humor:+4@26:29@reply`. A name is as in `direction_named`; `tell`
     hears what a user ought to know of a direction (that it is unreliable, that its sign was never tested).
     """
-    return edits_of(subject, steer, cap, ablate, force=force, tell=tell)[0]
-
-
-def edits_of(
-    subject: Subject,
-    steer: Sequence[str] = (),
-    cap: Sequence[str] = (),
-    ablate: Sequence[str] = (),
-    *,
-    force: bool = False,
-    tell: Callable[[str], None] | None = None,
-) -> tuple[tuple[Intervention, ...], tuple[Direction, ...]]:
-    """`edits_from`, and the directions that the words name."""
     made: list[Intervention] = []
     known: dict[str, Direction] = {}
 
@@ -189,7 +176,7 @@ def edits_of(
     return tuple(made), tuple(known.values())
 
 
-# `edits_of` names its parameters after the interventions.
+# `edits_from` names its parameters after the interventions.
 _steer, _cap, _ablate = steer, cap, ablate
 
 

@@ -7,7 +7,6 @@ that goes on with other transcripts, or is asked for again with others, is refus
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from greenroom.errors import RunError
 from greenroom.reader.stream import ConversationReading, record_digest, text_size
 from greenroom.reader.transcripts import Broken, Transcript
+from greenroom.store import whole_lines
 
 NAME = "readings.jsonl"
 
@@ -27,16 +27,8 @@ class Journal:
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
-        self.done = self.kept = 0
-        good = 0
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    good += len(line)
-                    self.done += 1
-            os.truncate(self.path, good)
+        self.kept = 0
+        self.done = sum(1 for _ in whole_lines(self.path))
         self._file = self.path.open("ab")
 
     def rest(self, records: Iterable[Transcript | Broken]) -> Iterator[Transcript | Broken]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from greenroom.report.results import Results, RunResults
     from greenroom.subject import Subject
 
+SAID = ".said.jsonl"  # what was said in a stage that is not stored yet
+
 
 def measure(
     job: Job,
@@ -66,13 +68,15 @@ def measure(
             for one in own
             if f"{name}/{one.name}" not in run.manifest["stages"]
         }
+        undisturbed = not any(run.path.rglob(f"*{SAID}"))  # what goes on from an interruption takes less
         progress.say(expected(_fingerprint(who), list(waiting.values()), job))
         for name, own in stages.items():
             write_text(run.path / name / "words.yaml", _words_of(name))
             for stage in own:
                 _perform(stage, Work(run, name, seed, sizes, job, who))
         done: dict[str, Any] = run.manifest["stages"]
-        timings.record(_fingerprint(who), {key: done[stage]["seconds"] for stage, key in waiting.items()})
+        if undisturbed:
+            timings.record(_fingerprint(who), {key: done[stage]["seconds"] for stage, key in waiting.items()})
         rows = [
             {"study": one.name, **found.row()}
             for one in studies
@@ -314,7 +318,7 @@ def _perform(stage: Stage, work: Work) -> None:
     from greenroom.report.format import counted
     from greenroom.subject.memory import release_memory
 
-    said = work.path / f"{stage.name}.said.jsonl"
+    said = work.path / f"{stage.name}{SAID}"
 
     def compute() -> StageResult:
         work.kept = Kept(said)

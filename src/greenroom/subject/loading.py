@@ -87,7 +87,10 @@ def _formats(dtype: str, place: torch.device) -> tuple[torch.dtype, torch.dtype]
 def ready(model: Any, tokenizer: Any, *, name: str, sampler: Any = None) -> Subject:
     """A subject from a model and tokenizer already in memory: fingerprinted, checked, its sinks found."""
     _check_vocabulary(model, tokenizer, name)
-    subject = Subject(model, tokenizer, name=name, fingerprint=fingerprint(model, tokenizer), sampler=sampler)
+    key = fingerprint(model, tokenizer)
+    if sampler is not None:  # what its replies give is not to be taken for what the same weights give in one format
+        key = digest(key, str(next(sampler.parameters()).dtype))
+    subject = Subject(model, tokenizer, name=name, fingerprint=key, sampler=sampler)
     if subject.chat.has_template:
         subject.sinks = find_sinks(subject, _PROBES)
     broken = [finding for finding in check_instrument(subject) if not finding.ok]

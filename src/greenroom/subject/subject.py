@@ -102,9 +102,9 @@ class Subject:
             )  # fmt: skip
             return loop.replies()
 
-        if self._kept is None:
+        if self._kept is None or (capture is not None and capture.pool == "all"):  # of every token: too large to keep
             return made(range(len(prompts)), None)
-        keys = reply_keys(f"{self.fingerprint} {self.dtype}", prompts, sampling, streams, capture, edits)
+        keys = reply_keys(self.fingerprint, prompts, sampling, streams, capture, edits)
         return recalled(self._kept, keys, made, reply_out, reply_in)
 
     def score(
