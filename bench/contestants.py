@@ -38,15 +38,28 @@ SMALL = Sizes(even=(4, 2), even_tokens=6, real=(4, 4), real_tokens=12, texts=6, 
 
 @dataclass
 class Bench:
-    """What every workload needs."""
+    """What every workload needs, in one number format.
+
+    subject: draws the replies. reader: reads text in that format. model: the stock one, for transformers.
+    """
 
     subject: Subject
+    reader: Subject
+    dtype: str
     sizes: Sizes
     seed: int
     rate: MatrixRate
     operations: Operations
     workers: Sequence[Worker]
     tell: Callable[[str], None]
+
+    @property
+    def model(self) -> Any:
+        return self.reader.model
+
+    @property
+    def short(self) -> bool:
+        return self.dtype == "bfloat16"
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[list[int]]:
         return [self.subject.chat.encode(conversation, generate=True).tokens for conversation in conversations]
@@ -90,7 +103,7 @@ def stock(
         encoded = subject.tokenizer(
             list(part), padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
         )
-        made = subject.model.generate(
+        made = bench.model.generate(
             **encoded,
             do_sample=True,
             temperature=1.0,
@@ -99,7 +112,7 @@ def stock(
             max_new_tokens=new_tokens,
             # A stop token outside the vocabulary is never drawn. min_new_tokens would mask the logits at each step,
             # a cost of its own that nobody should win by.
-            eos_token_id=subject.model.config.vocab_size if exactly else sorted(subject.stop_tokens),
+            eos_token_id=bench.model.config.vocab_size if exactly else sorted(subject.stop_tokens),
             pad_token_id=subject.tokenizer.pad_token_id,
         )[:, encoded["input_ids"].shape[1] :]
         assert not exactly or made.shape[1] == new_tokens
@@ -134,7 +147,7 @@ def warm_up(bench: Bench) -> None:
     probe: list[Conversation] = [[user("Hello.")]]
     ours(bench, probe, 2)(0)
     stock(bench, probe, 2)(0)
-    stock_read(bench.subject, bench.texts(probe))
+    stock_read(bench.reader, bench.texts(probe))
 
 
 def even_conversations(bench: Bench) -> list[Conversation]:

@@ -18,19 +18,19 @@ Out = TypeVar("Out")
 
 
 class MatrixRate:
-    """The machine's float32 matrix rate in GFLOP/s, sampled again and again, since a shared machine's rate drifts.
+    """The machine's matrix rate in a number format, GFLOP/s, sampled again and again, since a shared machine's rate drifts.
 
     square: products of two large square matrices, the most this machine does. shapes: what a model asks for, (64 ×
-    576)·(576 × 1536), a batch of 64 rows through one weight after another, 200 MB of them, so that no cache holds them.
+    576)·(576 × 1536), a batch of 64 rows through one weight after another, 200 MB of them in float32, so that no cache holds them.
     """
 
     ROWS, WIDTH, INNER, WEIGHTS = 64, 576, 1536, 60
 
-    def __init__(self, size: int = 2048, repeats: int = 3):
+    def __init__(self, size: int = 2048, dtype: torch.dtype = torch.float32, repeats: int = 3):
         generator = torch.Generator().manual_seed(0)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator)
+            return torch.randn(*shape, generator=generator).to(dtype)
 
         self.size, self.repeats = size, repeats
         self._left, self._right = normal(size, size), normal(size, size)

@@ -1,6 +1,6 @@
 """repeng and steering-vectors at work, in a virtual environment of their own: one process a peer, commanded by lines.
 
-    python bench/peers.py repeng MODEL_FOLDER
+    python bench/peers.py repeng MODEL_FOLDER float32
 
 It loads the model, says {"ready": …}, then answers each line of JSON on stdin with one on stdout:
 {"do": "generate", "texts", "new_tokens", "layer", "vector", "seed"} samples exactly that many tokens a text under the
@@ -25,11 +25,11 @@ class Peer:
 
     package = ""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, dtype: str):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left", local_files_only=True)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", local_files_only=True).eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
 
     def encoded(self, texts: Sequence[str]) -> Any:
         return self.tokenizer(list(texts), padding=True, add_special_tokens=False, return_tensors="pt")
@@ -92,7 +92,7 @@ class SteeringVectors(Peer):
         import torch
         from steering_vectors import SteeringVector  # pyright: ignore[reportMissingImports]
 
-        with SteeringVector({layer: torch.tensor(vector)}).apply(self.model):
+        with SteeringVector({layer: torch.tensor(vector, dtype=self.model.dtype)}).apply(self.model):
             self.sampled(texts, new_tokens, seed)
 
     def read(self, texts: Sequence[str], layer: int, batch: int) -> None:
@@ -144,13 +144,13 @@ def main() -> None:
             return False
         return True
 
-    name, folder = sys.argv[1:]
+    name, folder, dtype = sys.argv[1:]
     peer: Peer | None = None
     warm: set[str] = set()
 
     def started() -> dict[str, Any]:
         nonlocal peer
-        peer = PEERS[name](folder)
+        peer = PEERS[name](folder, dtype)
         return {"ready": {package: metadata.version(package) for package in (name, "transformers", "torch", "numpy")}}
 
     if not tried(started):

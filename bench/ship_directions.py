@@ -51,7 +51,7 @@ def build_traits(subject: Subject) -> None:
 
 def ship_trial(subject: Subject, trait: Trait, direction: Direction) -> None:
     """Tries strengths anew; the trial of a vector that was replaced goes."""
-    shipped, _ = trial_places(trait, direction, SEED)
+    shipped, _ = trial_places(subject, trait, direction, SEED)
     for old in shipped.parent.glob(f"{direction.name}-*.json"):
         old.unlink()
     if direction.reliable:

@@ -49,8 +49,8 @@ def installed(package: str) -> Path:
 class Worker:
     """One peer in its own process. What it cannot do raises NotRun with the reason; if it cannot start, all does."""
 
-    def __init__(self, package: str, folder: Path):
-        self.package, self.folder = package, folder
+    def __init__(self, package: str, folder: Path, dtype: str):
+        self.package, self.folder, self.dtype = package, folder, dtype
         self.versions: dict[str, str] = {}
         self.failure: str | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -87,7 +87,8 @@ class Worker:
         return Timed(answer["seconds"], answer["tokens"])
 
     def _start(self) -> None:
-        command = [str(installed(self.package)), str(ROOT / "bench" / "peers.py"), self.package, str(self.folder)]
+        script = str(ROOT / "bench" / "peers.py")
+        command = [str(installed(self.package)), script, self.package, str(self.folder), self.dtype]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

@@ -31,7 +31,9 @@ def even(bench: Bench, pairs: int) -> Result:
         "transformers": stock(bench, conversations, new_tokens, exactly=True),
     }
     result = Result(f"{len(conversations)} conversations, exactly {new_tokens} new tokens each")
-    _against_generate(result, race(contestants, pairs, bench.rate, bench.tell, result), 1.4, 0.75)
+    _against_generate(
+        result, race(contestants, pairs, bench.rate, bench.tell, result), *((3, 0.45) if bench.short else (1.4, 0.75))
+    )
     return result
 
 
@@ -46,7 +48,9 @@ def real(bench: Bench, pairs: int) -> Result:
         "transformers": stock(bench, conversations, bench.sizes.real_tokens),
     }
     result = Result(f"{roles} roles × {questions} questions, up to {bench.sizes.real_tokens} new tokens, natural ends")
-    _against_generate(result, race(contestants, pairs, bench.rate, bench.tell, result), 1.9, None)
+    _against_generate(
+        result, race(contestants, pairs, bench.rate, bench.tell, result), 3.5 if bench.short else 1.9, None
+    )
     return result
 
 
@@ -75,13 +79,13 @@ def forward(bench: Bench, pairs: int) -> Result:
 
     def read(_: int) -> Timed:
         # Pool "all" reads from the first token on, so no prefix is shared.
-        seconds, captured = clocked(lambda: bench.subject.activations(conversations, [deepest], "all"))
+        seconds, captured = clocked(lambda: bench.reader.activations(conversations, [deepest], "all"))
         assert len(captured.position) == sum(lengths)
         return Timed(seconds, sum(lengths), asked, asked)
 
     contestants: dict[str, Callable[[int], Timed]] = {
         "greenroom": read,
-        "transformers": lambda _: Timed(clocked(lambda: stock_read(bench.subject, texts))[0], sum(lengths)),
+        "transformers": lambda _: Timed(clocked(lambda: stock_read(bench.reader, texts))[0], sum(lengths)),
     }
     for worker in bench.workers:
         contestants[worker.package] = lambda _, worker=worker: worker.read(texts, deepest, READ_BATCH)
@@ -89,7 +93,7 @@ def forward(bench: Bench, pairs: int) -> Result:
     what = f"{len(texts)} texts of about {about} tokens, block {deepest}; the others in batches of {READ_BATCH}"
     result = Result(what)
     runs = race(contestants, pairs, bench.rate, bench.tell, result)
-    _shares(result, runs["greenroom"], 0.85)
+    _shares(result, runs["greenroom"], 0.6 if bench.short else 0.85)
     for name in [name for name in runs if name != "greenroom"]:
         result.findings.append(Finding(f"greenroom / {name}", ratios(runs["greenroom"], runs[name]), "×"))
     return result
@@ -117,8 +121,10 @@ def steer(bench: Bench, pairs: int) -> Result:
     result = Result(f"the even workload, block {middle} steered, or 8 blocks capped")
     runs = race(contestants, pairs, bench.rate, bench.tell, result)
     result.findings += [
-        Finding("one block steered", costs(runs["greenroom"], runs["greenroom, steered"]), "%", 3),
-        Finding("8 blocks capped", costs(runs["greenroom"], runs["greenroom, capped"]), "%", 6),
+        Finding(
+            "one block steered", costs(runs["greenroom"], runs["greenroom, steered"]), "%", 10 if bench.short else 3
+        ),
+        Finding("8 blocks capped", costs(runs["greenroom"], runs["greenroom, capped"]), "%", 10 if bench.short else 6),
     ]
     for worker in bench.workers:
         theirs = runs.get(f"{worker.package}, steered")

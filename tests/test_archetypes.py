@@ -298,7 +298,7 @@ def test_a_run_leaves_tables_vectors_measures_a_report_and_shared_results(run, s
     assert (primary["grade"], primary["reason"][:20]) == ("C", "Fewer than four ques")
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert '<section id="archetypes"' in page
-    assert "greenroom archetypes tiny-llama --questions 3 --tokens 4 --resamples 3 --seed 0" in page
+    assert "greenroom archetypes tiny-llama --questions 3 --tokens 4 --resamples 3 --dtype float32 --seed 0" in page
     unstable = frame.filter(~pl.col("stable"))
     assert page.count("unstable, ") == unstable.height
     assert (shared_results.place(subject.fingerprint, "archetypes") / "results.json").is_file()

@@ -261,7 +261,7 @@ def test_a_run_leaves_tables_measures_a_report_and_shared_results(run, subject) 
     assert (primary["grade"], primary["reason"][:20]) == ("C", "Fewer than four ques")
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert '<section id="behavioural-map"' in page
-    assert "greenroom map --behaviour tiny-llama --roles 5 --questions 2 --tokens 6 --seed 0" in page
+    assert "greenroom map --behaviour tiny-llama --roles 5 --questions 2 --tokens 6 --dtype float32 --seed 0" in page
     assert (shared_results.place(subject.fingerprint, "behavioural_map") / "results.json").is_file()
     assert len(str(run).splitlines()) <= 24
 

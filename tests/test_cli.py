@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,7 +244,7 @@ def test_doctor_says_what_is_here(
     monkeypatch.setattr(machine, "memory_gib", lambda: 8.0)
     assert main(["doctor", "--json"]) == 0
     found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
-    assert list(found) == ["versions", "cores", "memory", "device", "smollm2", "cache"]
+    assert list(found) == ["versions", "cores", "memory", "device", "number formats", "smollm2", "cache"]
     assert all(finding["ok"] and not finding["fix"] for finding in found.values())
     assert f"greenroom {machine.version()}" in found["versions"]["detail"]
     assert "torch " in found["versions"]["detail"]
@@ -289,9 +289,9 @@ def test_doctor_checks_a_model(
 ) -> None:
     heard: dict[str, Any] = {}
 
-    def load(name: str, **options: Any) -> str:
+    def load(name: str, **options: Any) -> SimpleNamespace:
         heard.update(options, name=name)
-        return name
+        return SimpleNamespace(sampler=None, dtype="mixed")
 
     checks = [
         machine.MachineCheck("a hook fires once a block", True, "2 of 2"),
@@ -299,10 +299,12 @@ def test_doctor_checks_a_model(
     ]
     monkeypatch.setattr("greenroom.subject.load", load)
     monkeypatch.setattr("greenroom.subject.check_instrument", lambda subject: checks)
+    monkeypatch.setattr("greenroom.subject.check.same_in_any_batch", lambda sampler: True)
     assert main(["doctor", "folder", "--template", "plain"]) == 1
     assert (heard["name"], heard["template"], heard["device"]) == ("folder", "plain", "auto")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-4:-2] == ["ok   a hook fires once a block: 2 of 2", "NOT  zero edit: 0.1"]
+    assert lines[-5:-3] == ["ok   a hook fires once a block: 2 of 2", "NOT  zero edit: 0.1"]
+    assert "ok   replies do not depend on their batch: to the bit (mixed)" in lines
     assert lines[-1].startswith("to do: measure no activations of folder: ")
 
 

@@ -291,7 +291,7 @@ def test_a_run_leaves_tables_a_summary_and_a_page(finished):
     assert RunResults.of(finished.path).measures.filter("primary")["name"].to_list() == ["attractors"]
     page = (finished.path / "report.html").read_text(encoding="utf-8")
     assert summary["headline"] in page
-    assert "greenroom selftalk tiny-llama --openings 6 --messages 6 --tokens 6 --seed 0" in page
+    assert "greenroom selftalk tiny-llama --openings 6 --messages 6 --tokens 6 --dtype float32 --seed 0" in page
     assert 'src="http' not in page
     before = (finished.path / "report.html").read_bytes()
     assert write_page(finished.path).read_bytes() == before

@@ -35,5 +35,5 @@ def audit(
     """
     from greenroom.auditing.audit import audit as run_audit
 
-    result = run_audit(model.load(), run.out, quick=run.quick, full=full, seed=run.seed, progress=run.progress)
+    result = run_audit(model.within(run.out).load(), run.out, quick=run.quick, full=full, seed=run.seed, progress=run.progress)
     run.show(result)

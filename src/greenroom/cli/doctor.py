@@ -31,11 +31,15 @@ def doctor(model: options.Model | None, as_json: options.AsJson = False) -> None
     found = machine_checks(_embedded)
     if model is not None:
         from greenroom.subject import check_instrument
+        from greenroom.subject.check import same_in_any_batch
 
+        subject = model.load()
         found += [
             MachineCheck(check.name, check.ok, check.detail, "" if check.ok else UNFIT.format(model.name))
-            for check in check_instrument(model.load())
+            for check in check_instrument(subject)
         ]
+        exact = "to the bit" if same_in_any_batch(subject.sampler) else "but for ties that rounding decides"
+        found.append(MachineCheck("replies do not depend on their batch", True, f"{exact} ({subject.dtype})"))
     if as_json:
         print_json([asdict(check) for check in found])
     else:

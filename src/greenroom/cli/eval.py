@@ -68,7 +68,7 @@ def eval(
     if plan:
         _plan(names, model, run)
     else:
-        run.show(measure(made, model.open(), run.out, seed=run.seed, progress=run.progress))
+        run.show(measure(made, model.within(run.out).open(), run.out, seed=run.seed, progress=run.progress))
 
 
 def system_message(given: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +49,12 @@ Out = Annotated[
 ]
 Adapter = Annotated[Path | None, typer.Option(help="A PEFT adapter folder to put on the model.", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="float32, bfloat16, float16, mixed (drawn in bfloat16, read in float32) or auto (greenroom doctor says which)."
+    ),
+]
 Template = Annotated[
     str | None,
     typer.Option(help="Chat template of a model that has none: chatml, plain or a Jinja file.", show_default=False),
@@ -84,20 +89,43 @@ class Model:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The options that are not as they are by themselves, for the command that a page shows."""
-        return {name: str(value) for name, value in self.how.items() if value not in (None, "auto")}
+        """The options that are not as they are by themselves, for the command that a page shows. Without the number format,
+        which a run notes as it turned out."""
+        given = {name: value for name, value in self.how.items() if name != "dtype"}
+        return {name: str(value) for name, value in given.items() if value not in (None, "auto")}
+
+    def within(self, out: Path | None) -> Model:
+        """The same, in the number format in which the run in that folder was begun, unless one was asked for: so a run that
+        is resumed on another machine goes on as it began."""
+        from greenroom.runs.folder import begun_dtype
+
+        begun = None if out is None or self.dtype != "auto" else begun_dtype(out)
+        return self if begun is None else replace(self, dtype=begun)
 
     def load(self) -> Subject:
         """The local model; GreenroomError in one line when there is none."""
         from greenroom.subject import load
 
+        self._caution()
         return load(self.name, **self.how)
 
     def open(self) -> Subject | Hosted:
         """The local model, or the one that Inspect knows by this name."""
         from greenroom.studies.running import opened
 
+        self._caution()
         return opened(self.name, **self.how)
+
+    def _caution(self) -> None:
+        if self.dtype == "mixed":
+            from greenroom.processor import instructions
+
+            if instructions() is None:
+                typer.echo(
+                    "note: this processor has no instructions for bfloat16, in which replies are drawn: it is slow, and "
+                    "replies can differ from another machine's; --dtype float32 is faster here",
+                    err=True,
+                )
 
 
 @dataclass(frozen=True)

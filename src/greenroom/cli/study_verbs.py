@@ -123,7 +123,7 @@ def _measured(
         {study.name: size},
         asked={"verb": [verb, *map(_dashed, chosen)], **asked, "quick": run.quick},
     )
-    run.show(measure(job, model.open(), run.out, seed=run.seed, progress=run.progress))
+    run.show(measure(job, model.within(run.out).open(), run.out, seed=run.seed, progress=run.progress))
 
 
 def _check_ways(studies: Mapping[str, Study], study: Study, given: Mapping[str, Any]) -> None:

@@ -69,10 +69,11 @@ def taken(
     if direction is None:
         assert foreign is not None
         return adopted(subject, foreign, path, Adoption(wanted, means or wanted, layer, flip, replies, seed), tell)
-    if direction.fingerprint != subject.fingerprint:
+    if not subject.reads(direction.fingerprint):
         tell(f"taken over from other weights ({direction.fingerprint}): its scale and its evidence are of those")
         recipe = {**direction.recipe, "taken_from": [direction.subject, direction.fingerprint]}
-        direction = replace(direction, subject=subject.name, fingerprint=subject.fingerprint, recipe=recipe)
+        direction = replace(direction, subject=subject.name, recipe=recipe)
+    direction = replace(direction, fingerprint=subject.replies_fingerprint)
     return replace(direction, name=wanted)
 
 
@@ -125,7 +126,7 @@ def adopted(
         vectors=vectors,
         calibration=_calibration(subject, name, vectors, how.replies, seed),
         subject=subject.name,
-        fingerprint=subject.fingerprint,
+        fingerprint=subject.replies_fingerprint,
         sign_test=evidence.sign if evidence else None,
         recipe={
             "method": f"imported: {foreign.told}",

@@ -49,7 +49,7 @@ def draft_axis(
         vectors=vectors,
         calibration={},
         subject=subject.name,
-        fingerprint=subject.fingerprint,
+        fingerprint=subject.replies_fingerprint,
         sign_test=SignTest(
             "default replies", "role replies",
             float(performance.means([DEFAULT])[index, 0] @ at), float((performance.means(names)[index] @ at).mean()),

@@ -226,7 +226,7 @@ class Direction:
         A residual stream of another width is refused even with `force`.
         """
         card = dict(card)
-        if subject is not None and not force and card["fingerprint"] != subject.fingerprint:
+        if subject is not None and not force and not subject.reads(card["fingerprint"]):
             raise DirectionError(
                 f"{path} was made for {card['subject']} ({card['fingerprint']}), this subject is {subject.name} "
                 f"({subject.fingerprint}); build it for this subject, or use force"

@@ -74,7 +74,7 @@ def neighbours(subject: Subject, built: Sequence[Direction]) -> list[Direction]:
     from greenroom.directions.stored import shelf
 
     own = {one.name for one in built}
-    return [*built, *(one for _, one in shelf() if one.fingerprint == subject.fingerprint and one.name not in own)]
+    return [*built, *(one for _, one in shelf() if subject.reads(one.fingerprint) and one.name not in own)]
 
 
 def specificity(vector: Direction, held: Poles) -> float:

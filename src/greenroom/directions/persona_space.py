@@ -105,7 +105,7 @@ def cold_space(
 def _kept_at(subject: Subject, cast: Cast, layer: int, count: int, seed: int) -> Path:
     asked = json.dumps([cast.frame()["role"].to_list(), cast.prompts()])
     key = digest(asked, f"{FORMAT} {cast.tokens} {layer} {count} {seed}")
-    return cache_dir() / "results" / "persona_space" / subject.fingerprint / f"{key}.safetensors"
+    return cache_dir() / "results" / "persona_space" / subject.replies_fingerprint / f"{key}.safetensors"
 
 
 def _keep(path: Path, found: PlacedRoles) -> None:

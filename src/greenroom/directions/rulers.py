@@ -26,7 +26,7 @@ from greenroom.directions.poles import (
     wording,
 )
 from greenroom.directions.rollouts import calibrations, default_prompts, default_token_projections, readable_layers
-from greenroom.directions.stored import places
+from greenroom.directions.stored import places, stored_places
 from greenroom.personas import Trait
 from greenroom.subject import Subject
 
@@ -56,7 +56,7 @@ class Ruler:
             return None
         return Direction(
             name=name, kind="trait", layer=self.layer, vectors={self.layer: self.vector},
-            calibration=calibrations(tokens), subject=subject.name, fingerprint=subject.fingerprint,
+            calibration=calibrations(tokens), subject=subject.name, fingerprint=subject.replies_fingerprint,
             sign_test=SignTest(positive, negative, self.towards, self.away),
             recipe={"method": "difference of means, held-out questions", "reading": "cold", **recipe},
             validity={"auc": self.auc}, reliable=self.auc > UNRELIABLE,
@@ -100,7 +100,7 @@ def build_ruler(subject: Subject, trait: Trait, *, seed: int = 0) -> Direction |
 
 def stored_ruler(subject: Subject, trait: str, wording: str | None) -> Direction | None:
     """The shipped or cached ruler of exactly these weights and this wording, or None."""
-    for path in ruler_places(subject.fingerprint, trait) if wording else ():
+    for path in stored_places(subject, trait, ruler_places) if wording else ():
         if path.is_file():
             found = Direction.load(path, subject)
             if found.recipe.get("wording") == wording:

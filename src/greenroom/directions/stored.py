@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from greenroom.directions.direction import Direction
@@ -19,9 +20,21 @@ def places(fingerprint: str, name: str) -> tuple[Path, Path]:
     )
 
 
+def stored_places(
+    subject: Subject, name: str, at: Callable[[str, str], tuple[Path, Path]] = places
+) -> tuple[Path, ...]:
+    """Where a direction of this subject may lie: package data, the cache of its own replies, and where those are drawn in
+    another number format than it reads in, the cache of that format: a direction of those replies is read alike.
+
+    at: `places`, or a like function.
+    """
+    shipped, read = at(subject.fingerprint, name)
+    return tuple(dict.fromkeys((shipped, at(subject.replies_fingerprint, name)[1], read)))
+
+
 def stored(subject: Subject, name: str) -> Direction | None:
     """The stored direction for exactly these weights, or None."""
-    for path in places(subject.fingerprint, name):
+    for path in stored_places(subject, name):
         if path.is_file():
             return Direction.load(path, subject)
     return None

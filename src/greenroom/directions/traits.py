@@ -176,7 +176,7 @@ def build(
         scale: dict[int, Calibration] = calibrations(tokens[trait.name]) if trait.name in tokens else {}
         kept = Direction(
             name=trait.name if method == "mean" else f"{trait.name}.{method}", kind="trait", layer=found.layer,
-            vectors=of, calibration=scale, subject=subject.name, fingerprint=subject.fingerprint,
+            vectors=of, calibration=scale, subject=subject.name, fingerprint=subject.replies_fingerprint,
             sign_test=_sign(trait, seen, found, of[found.layer]),
             recipe={"method": described, "reading": "hot", "trait": trait.name, "wording": wording(trait),
                     "instruction_in": poles.placement, "replies": len(poles.positive), "pairs": len(trait.pairs), "filter": found.filter,

@@ -83,7 +83,7 @@ def trial(
     progress: Progress | None = None,
 ) -> Trial:
     """Tries the strengths, or gives what an earlier trial of this very direction found."""
-    places = trial_places(trait, direction, seed)
+    places = trial_places(subject, trait, direction, seed)
     for path in places:
         if path.is_file() and not again:
             return Trial.of(read_json(path))
@@ -92,10 +92,10 @@ def trial(
     return found
 
 
-def trial_places(trait: Trait, direction: Direction, seed: int = 0) -> tuple[Path, Path]:
-    """Where a direction's trial may lie: package data, then the cache."""
+def trial_places(subject: Subject, trait: Trait, direction: Direction, seed: int = 0) -> tuple[Path, Path]:
+    """Where a direction's trial on this subject may lie: package data, then the cache."""
     name = f"{direction.name}-{_key(trait, direction, seed)}.json"
-    return SHIPPED / direction.fingerprint / "trials" / name, trials(direction.fingerprint) / name
+    return SHIPPED / subject.fingerprint / "trials" / name, trials(subject.replies_fingerprint) / name
 
 
 def trials(fingerprint: str) -> Path:

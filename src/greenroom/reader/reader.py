@@ -73,7 +73,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         for direction in self.directions:
-            if direction.fingerprint != self.subject.fingerprint:
+            if not self.subject.reads(direction.fingerprint):
                 raise DirectionError(
                     f"direction {direction.name} was made for {direction.subject} ({direction.fingerprint}), the reader is "
                     f"{self.subject.name} ({self.subject.fingerprint}); build it for this reader"

@@ -162,7 +162,7 @@ def _repeat(run: RunResults) -> dict[str, Any]:
     manifest, text = run.manifest, words()["repeat"]
     machine: dict[str, Any] = manifest["machine"]
     place = [
-        machine.get("cpu"),
+        machine.get("cpu") if not machine.get("bfloat16") else f"{machine.get('cpu')} ({machine['bfloat16']})",
         text["cores"].format(cores=machine["cores"]) if machine.get("cores") else None,
         machine.get("platform"),
     ]
@@ -171,6 +171,7 @@ def _repeat(run: RunResults) -> dict[str, Any]:
     facts = {
         "subject": manifest["subject"],
         "fingerprint": manifest["fingerprint"],
+        "dtype": text["dtypes"].get(manifest["config"].get("dtype"), manifest["config"].get("dtype")),
         "seed": manifest["seed"],
         "version": manifest["version"],
         "machine": ", ".join(str(one) for one in place if one),
@@ -191,6 +192,8 @@ def command_of(manifest: Any) -> str:
     asked = manifest["config"].get("asked") or {}
     verb = asked.get("verb") or [str(manifest["kind"])]
     model = str(asked.get("source") or manifest["subject"])
+    # What `auto` is differs from machine to machine.
+    asked = {**asked, "dtype": manifest["config"].get("dtype")}
     return shlex.join(["greenroom", *verb, model, *_options(asked), "--seed", str(manifest["seed"])])
 
 

@@ -53,6 +53,16 @@ def existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     return manifest
 
 
+def begun_dtype(path: Path) -> str | None:
+    """The number format of the model in the run that is in a folder; None where there is no run, or it has none."""
+    try:
+        manifest = read_json(path / MANIFEST)
+    except (GreenroomError, OSError):
+        return None  # what is wrong with it is said when it is opened
+    config = manifest.get("config") if isinstance(manifest, dict) else None
+    return config.get("dtype") if isinstance(config, dict) else None
+
+
 def _mismatch(manifest: dict[str, Any], asked: dict[str, Any]) -> str:
     """The first way in which a run is not the one asked for, both values named; "" when it is."""
     if manifest["kind"] != asked["kind"]:

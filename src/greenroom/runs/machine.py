@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenroom.errors import GreenroomError
+from greenroom.processor import instructions, matrix_rate
 from greenroom.runs.cached import size_of
 from greenroom.store import cache_dir
 
@@ -69,9 +70,10 @@ def peak_rss_gib() -> float:
 
 
 def facts() -> dict[str, Any]:
-    """The machine as `run.json` keeps it: processor, cores, memory, torch threads, platform and library versions.
+    """The machine as `run.json` keeps it: processor, cores, memory, torch threads, the instructions that multiply bfloat16,
+    platform and library versions.
 
-    torch is asked for its threads only when something has imported it already.
+    torch is asked only when something has imported it already.
     """
     torch = sys.modules.get("torch")
     return {
@@ -79,6 +81,7 @@ def facts() -> dict[str, Any]:
         "cores": cores(),
         "memory_gib": memory_gib(),
         "torch_threads": torch.get_num_threads() if torch else None,
+        "bfloat16": instructions() if torch else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
         "libraries": libraries(),
@@ -106,7 +109,7 @@ def machine_checks(embedded: Callable[[], Path]) -> list[MachineCheck]:
 
     embedded: finds the file that `smollm2` stands for or raises GreenroomError; which one it is, the subject decides.
     """
-    return [_versions(), *_strength(), _device(), _embedded(embedded), _cache()]
+    return [_versions(), *_strength(), _device(), _short_floats(), _embedded(embedded), _cache()]
 
 
 def _versions() -> MachineCheck:
@@ -144,6 +147,25 @@ def _device() -> MachineCheck:
         return MachineCheck("device", True, f"cuda ({torch.cuda.get_device_name()})")
     asked = "; mps with --device mps" if torch.backends.mps.is_available() else ""
     return MachineCheck("device", True, f"cpu, {torch.get_num_threads()} torch threads{asked}")
+
+
+def _short_floats() -> MachineCheck:
+    """How replies are drawn, and the matrix rates that decide it."""
+    try:
+        has = instructions()
+    except ImportError:
+        return MachineCheck("number formats", True, "unknown without torch")
+    rate = f"float32 {matrix_rate('float32'):.0f} GFLOP/s"
+    if has is None:
+        return MachineCheck(
+            "number formats", True, f"{rate}; no instructions for bfloat16, so --dtype auto is float32 on a CPU"
+        )
+    rates = f"{rate}, bfloat16 {matrix_rate('bfloat16'):.0f} GFLOP/s ({has})"
+    return MachineCheck(
+        "number formats",
+        True,
+        f"{rates}; --dtype auto is mixed on a CPU: replies are drawn in bfloat16, all is read in float32",
+    )
 
 
 def _embedded(resolve: Callable[[], Path]) -> MachineCheck:

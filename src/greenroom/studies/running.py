@@ -69,14 +69,14 @@ def measure(
             if f"{name}/{one.name}" not in run.manifest["stages"]
         }
         undisturbed = not any(run.path.rglob(f"*{SAID}"))  # what goes on from an interruption takes less
-        progress.say(expected(_fingerprint(who), list(waiting.values()), job))
+        progress.say(expected(_replies_fingerprint(who), list(waiting.values()), job))
         for name, own in stages.items():
             write_text(run.path / name / "words.yaml", _words_of(name))
             for stage in own:
                 _perform(stage, Work(run, name, seed, sizes, job, who))
         done: dict[str, Any] = run.manifest["stages"]
         if undisturbed:
-            timings.record(_fingerprint(who), {key: done[stage]["seconds"] for stage, key in waiting.items()})
+            timings.record(_replies_fingerprint(who), {key: done[stage]["seconds"] for stage, key in waiting.items()})
         rows = [
             {"study": one.name, **found.row()}
             for one in studies
@@ -84,13 +84,13 @@ def measure(
         ]
         for name in job.kept:
             if name not in stages:
-                rows += shared_results.load(_fingerprint(who), name, run.path)
+                rows += shared_results.load(_replies_fingerprint(who), name, run.path)
         summary = _summarised(run, rows)
         if is_local(who):
             for one in studies:
                 replies = one.shared(Found(run, one.name, sizes[one.name], seed, sizes)) if one.shared else None
                 if replies is not None:
-                    shared_results.save(run.path, _fingerprint(who), one.name, seed=seed, replies=replies)
+                    shared_results.save(run.path, _replies_fingerprint(who), one.name, seed=seed, replies=replies)
         run.finish(summary)
     return StudyResult(run.path, summary)
 
@@ -368,3 +368,7 @@ def _name(model: Any) -> str:
 
 def _fingerprint(model: Any) -> str:
     return str(model.fingerprint) if is_local(model) else digest(model.id if isinstance(model, Logged) else str(model))
+
+
+def _replies_fingerprint(model: Any) -> str:
+    return str(model.replies_fingerprint) if is_local(model) else _fingerprint(model)

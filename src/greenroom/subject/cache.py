@@ -13,19 +13,21 @@ import torch
 from torch import Tensor
 
 from greenroom.errors import ModelError
+from greenroom.subject.attention import KEYS
 
 
 class RowCache:
-    """A transformers cache over preallocated storage, one tensor a block.
+    """A transformers cache of one tensor a block.
 
-    keys[layer], values[layer]: (rows, heads, capacity, head_dim), made on first use because only the first forward
-    tells a block's shape. Before each forward, `at(positions, length)` says where the new tokens go.
+    keys[layer], values[layer]: (rows, heads, length so far, head_dim), made on first use because only the first forward
+    tells a block's shape, and grown by KEYS positions at a time: what a forward sees is then the storage as it lies, which
+    products need not copy. Before each forward, `at(positions, length)` says where the new tokens go.
     """
 
     is_compileable = False
 
-    def __init__(self, layers: int, rows: int, capacity: int):
-        self.rows, self.capacity = rows, capacity
+    def __init__(self, layers: int, rows: int):
+        self.rows = rows
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
         self._positions: Tensor | None = None
@@ -46,7 +48,8 @@ class RowCache:
         return self._length
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        keys, values = self._room(self.keys, layer_idx, key), self._room(self.values, layer_idx, value)
+        keys = self._room(self.keys, layer_idx, key, self._length)
+        values = self._room(self.values, layer_idx, value, self._length)
         assert self._positions is not None
         rows, tokens = self._positions.shape
         if self._column is not None:
@@ -88,13 +91,17 @@ class RowCache:
         for store, parts in ((self.keys, keys), (self.values, values)):
             for layer, part in enumerate(parts):
                 if part is not None:
-                    self._room(store, layer, part)[rows, :, :length] = part[..., :length, :]
+                    self._room(store, layer, part, length)[rows, :, :length] = part[..., :length, :]
 
-    def _room(self, store: list[Tensor | None], layer: int, like: Tensor) -> Tensor:
-        """A block's storage, made when it is first needed. like: (…, heads, tokens, dim)."""
+    def _room(self, store: list[Tensor | None], layer: int, like: Tensor, length: int) -> Tensor:
+        """A block's storage for at least `length` positions. like: (…, heads, tokens, dim)."""
         tensor = store[layer]
-        if tensor is None:
-            tensor = store[layer] = like.new_zeros(self.rows, like.shape[-3], self.capacity, like.shape[-1])
+        if tensor is None or tensor.shape[2] < length:
+            # Zeros, since what is hidden by a weight of 0 must at least be a number.
+            grown = like.new_zeros(self.rows, like.shape[-3], length + -length % KEYS, like.shape[-1])
+            if tensor is not None:
+                grown[:, :, : tensor.shape[2]] = tensor
+            tensor = store[layer] = grown
         return tensor
 
 

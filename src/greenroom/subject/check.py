@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from greenroom.conversation import Conversation
+from greenroom.subject.cache import RowCache
 from greenroom.subject.capture import Hooks
+from greenroom.subject.forward import Network, Stretch, run_stretches
 from greenroom.subject.interventions import Intervention
 from greenroom.subject.scoring import sweep
 
@@ -24,6 +26,31 @@ class SelfTest:
     name: str
     ok: bool
     detail: str
+
+
+def same_in_any_batch(network: Network) -> bool:
+    """Whether a text gives the same bits alone, beside a longer one, and in two parts: then no reply depends on its batch.
+
+    In bfloat16 that is a property of the processor and of what multiplies its matrices, so it is tried, not assumed.
+    """
+    vocabulary = network.config.vocab_size
+    texts = [[(7 * at + 11 * length) % vocabulary for at in range(length)] for length in (37, 70)]
+    hooks = Hooks(network.blocks, None, (), len(texts))
+    ends = torch.tensor([len(text) for text in texts], device=network.device)
+
+    def last(*stretches: Stretch) -> tuple[torch.Tensor, RowCache | None]:
+        hidden, cache = run_stretches(network, hooks, stretches, ends, keep=True)
+        assert hidden is not None
+        return hidden[0, len(stretches[0].tokens) - 1], cache
+
+    with torch.inference_mode(), hooks.attached():
+        alone, cache = last(Stretch(0, 0, texts[0]))
+        beside, _ = last(Stretch(0, 0, texts[0]), Stretch(1, 0, texts[1]))
+        assert cache is not None
+        after, _ = last(Stretch(0, 36, texts[0][36:], cache.take(0, 36)))
+        logits = [network.logits(hidden.unsqueeze(0)) for hidden in (alone, beside, after)]
+        many = network.logits(torch.stack([alone, beside, after]))
+    return all(torch.equal(one[0], many[0]) for one in logits)
 
 
 def check_instrument(subject: Subject) -> list[SelfTest]:

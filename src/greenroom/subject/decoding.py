@@ -132,7 +132,7 @@ class Loop:
         slots = max(1, min(ROWS, len(rows), CACHE_BYTES // max(1, self.network.bytes_per_token * capacity)))
         prefixes = compute_prefixes(self.network, self.hooks, tree, self.prompts, self.reply_start)
         queue = sorted(rows, key=lambda row: (-len(self.prompts[row]), self.keys[row], list(self.prompts[row]), row))
-        cache = RowCache(len(self.network.blocks), slots, capacity)
+        cache = RowCache(len(self.network.blocks), slots)
         active: list[_Row] = []
         refill = max(1, slots // 6)
         while queue or active:

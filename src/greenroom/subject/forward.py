@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from greenroom.errors import ModelError
+from greenroom.subject.attention import KEYS, grouped
 from greenroom.subject.cache import Prefix, RowCache, attention_mask
 from greenroom.subject.capture import Hooks, Pass, Stop
 from greenroom.subject.memory import retain_memory
@@ -54,6 +56,7 @@ class Network:
         self.dtype = next(self.body.parameters()).dtype
         if self.device.type == "cpu":
             retain_memory()
+        self.grouped = self.device.type == "cpu" and self.dtype == torch.bfloat16
         self.context = int(getattr(self.config, "max_position_embeddings", 0) or (1 << 30))
         self.softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
         # Granite divides its logits, Cohere multiplies them.
@@ -79,6 +82,8 @@ class Network:
 
     def _head(self, hidden: Tensor) -> Tensor:
         head, rows = self.head, hidden.flatten(0, -2)
+        if self.grouped and len(rows) == 1:  # as in `run`
+            return head(hidden.expand(*hidden.shape[:-2], 2, -1))[..., :1, :]
         if type(head) is not nn.Linear or head.bias is not None or head._forward_hooks:
             return head(hidden)
         if hidden.device.type != "cpu" or len(rows) > HEAD_ROWS or head.weight.dtype != torch.float32:
@@ -94,21 +99,28 @@ class Network:
     ) -> Tensor | None:
         """Final-norm hidden states (batch, token, d_model), or None when a hook ended the forward early."""
         length = int(positions.max()) + 1 if cache is not None else tokens.shape[1]
+        alone = self.grouped and tokens.numel() == 1
+        if alone:  # a product of one row sums in another order than one of many: a token of padding keeps it company
+            tokens, positions = tokens.expand(1, 2), torch.cat([positions, positions + 1], dim=1)
+            state, length = replace(state, positions=positions), length + 1
         if cache is not None:
+            if self.grouped:
+                length += -length % KEYS
             cache.at(positions, length)
         hooks.current = state
         try:
-            output = self.body(
-                input_ids=tokens,
-                attention_mask=attention_mask(self.config, positions, length, self.dtype),
-                # Padding may lie beyond a learned position table; what it computes is never seen.
-                position_ids=positions.clamp_max(self.context - 1),
-                past_key_values=cache,
-                use_cache=cache is not None,
-            )
+            with grouped(self.config) if self.grouped else nullcontext():
+                output = self.body(
+                    input_ids=tokens,
+                    attention_mask=attention_mask(self.config, positions, length, self.dtype),
+                    # Padding may lie beyond a learned position table; what it computes is never seen.
+                    position_ids=positions.clamp_max(self.context - 1),
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                )
         except Stop:
             return None
-        return output.last_hidden_state
+        return output.last_hidden_state[:, :1] if alone else output.last_hidden_state
 
 
 def _blocks(body: nn.Module, count: int) -> Sequence[nn.Module]:
@@ -162,7 +174,7 @@ def run_stretches(
     positions = (starts.unsqueeze(-1) + torch.arange(longest)).to(device)
     cache = None
     if keep or bool(starts.any()):
-        cache = RowCache(len(network.blocks), len(batch), int(starts.max()) + longest)
+        cache = RowCache(len(network.blocks), len(batch))
         for index, item in enumerate(batch):
             if item.prefix is not None:
                 cache.put(index, item.prefix)

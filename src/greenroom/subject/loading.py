@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import io
 import json
@@ -17,8 +16,11 @@ import torch
 
 from greenroom.conversation import Conversation
 from greenroom.errors import ModelError
+from greenroom.processor import instructions
 from greenroom.store import atomic_path, cache_dir, digest
-from greenroom.subject.check import check_instrument
+from greenroom.subject.check import check_instrument, same_in_any_batch
+from greenroom.subject.forward import Network
+from greenroom.subject.short_floats import packed_copy
 from greenroom.subject.subject import Subject, find_sinks
 
 EMBEDDED = "smollm2"
@@ -38,9 +40,10 @@ def load(
 
     name: a local folder, a Hugging Face id, a .gguf file, or `smollm2`, the embedded SmolLM2-135M-Instruct; `name
     + adapter` in one string works too. adapter: a PEFT adapter folder or id, merged into the weights. device: auto,
-    cpu, cuda, cuda:1, mps. dtype: auto (float32 on CPU, else bfloat16), float32, bfloat16, float16, or mixed
-    (replies are drawn in bfloat16, text is read and scored in float32). template: a chat template for models without
-    one: chatml, plain, or a Jinja file. Raises ModelError in one line when any of it fails.
+    cpu, cuda, cuda:1, mps. dtype: float32, bfloat16, float16, mixed (replies are drawn in bfloat16, text is read and
+    scored in float32) or auto: bfloat16 on a GPU; on a CPU mixed where the processor multiplies bfloat16 (see
+    `instructions`), else float32. template: a chat template for models without one: chatml, plain, or a Jinja file.
+    Raises ModelError in one line when any of it fails.
     """
     if adapter is None and " + " in name:
         name, adapter = (part.strip() for part in name.split(" + ", 1))
@@ -58,7 +61,9 @@ def load(
         tokenizer.chat_template = written
     label = name if adapter is None else f"{name} + {adapter}"
     model.eval()
-    sampler = None if drawn == kind else copy.deepcopy(model).to(drawn)
+    sampler = None if drawn == kind else packed_copy(model)
+    if sampler is not None and dtype == "auto" and not same_in_any_batch(Network(sampler)):
+        sampler = None
     return ready(model, tokenizer, name=label, sampler=sampler)
 
 
@@ -76,7 +81,8 @@ def _formats(dtype: str, place: torch.device) -> tuple[torch.dtype, torch.dtype]
     """The number formats in which text is read and in which replies are drawn. ModelError for an unknown name."""
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype == "auto":
-        dtype = "float32" if place.type == "cpu" else "bfloat16"
+        here = "mixed" if instructions() else "float32"
+        dtype = here if place.type == "cpu" else "bfloat16"
     if dtype == "mixed":
         return torch.float32, torch.bfloat16
     if dtype not in kinds:
@@ -88,8 +94,6 @@ def ready(model: Any, tokenizer: Any, *, name: str, sampler: Any = None) -> Subj
     """A subject from a model and tokenizer already in memory: fingerprinted, checked, its sinks found."""
     _check_vocabulary(model, tokenizer, name)
     key = fingerprint(model, tokenizer)
-    if sampler is not None:  # what its replies give is not to be taken for what the same weights give in one format
-        key = digest(key, str(next(sampler.parameters()).dtype))
     subject = Subject(model, tokenizer, name=name, fingerprint=key, sampler=sampler)
     if subject.chat.has_template:
         subject.sinks = find_sinks(subject, _PROBES)

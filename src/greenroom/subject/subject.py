@@ -13,7 +13,7 @@ from torch import Tensor
 
 from greenroom.conversation import Conversation
 from greenroom.errors import ConversationError
-from greenroom.store import Kept
+from greenroom.store import Kept, digest
 from greenroom.subject import scoring
 from greenroom.subject.cache import PrefixCache
 from greenroom.subject.capture import Captured, Hooks, Pass, Pool, Sinks
@@ -30,18 +30,24 @@ from greenroom.subject.scoring import Scores
 class Subject:
     """A decoder-only language model with its tokenizer and chat template.
 
-    name: what it was loaded as. fingerprint: hash of weights, vocabulary and template. layers: number of blocks.
-    d_model: width of the residual stream. Every method takes a batch; a single conversation is a batch of one.
+    name: what it was loaded as. fingerprint: hash of weights, vocabulary and template; replies_fingerprint: that of what it
+    says, another one where replies are drawn in another number format. layers: number of blocks. d_model: width of the
+    residual stream. Every method takes a batch; a single conversation is a batch of one.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, sampler: Any = None):
-        """sampler: the same weights in another number format, which draw the replies (default: the model itself)."""
+        """sampler: a copy of the model in another number format, which draws the replies (default: the model itself)."""
         self.model, self.tokenizer, self.name, self.fingerprint = model, tokenizer, name, fingerprint
         self.network = Network(model)
-        self.sampler = self.network if sampler is None else Network(sampler)
+        self._copy = None if sampler is None else Network(sampler)
+        self._copied = _state(model)
         self.chat = Chat(tokenizer)
         self.layers = len(self.network.blocks)
         self.d_model = int(self.network.config.hidden_size)
+        # Of what it says: the same weights draw other replies in another number format.
+        self.replies_fingerprint = fingerprint
+        if self.sampler.dtype != self.network.dtype:
+            self.replies_fingerprint = digest(fingerprint, str(self.sampler.dtype))
         self.sinks: Sinks | None = None
         self.stop_tokens = _stop_tokens(model, tokenizer)
         self._standing: tuple[Intervention, ...] = ()
@@ -53,7 +59,18 @@ class Subject:
     @property
     def dtype(self) -> str:
         """The number format: float32, bfloat16 or float16; "mixed" where replies are drawn in another than text is read."""
-        return "mixed" if self.sampler is not self.network else str(self.network.dtype).removeprefix("torch.")
+        return "mixed" if self.sampler.dtype != self.network.dtype else str(self.network.dtype).removeprefix("torch.")
+
+    @property
+    def sampler(self) -> Network:
+        """What draws the replies: the copy made for that, as long as the model is what was copied. A model that has been
+        trained, hooked or given an adapter since then speaks for itself."""
+        return self.network if self._copy is None or _state(self.model) != self._copied else self._copy
+
+    def reads(self, fingerprint: str) -> bool:
+        """Whether what was made for a fingerprint holds for this subject: for the same weights, from replies drawn as it
+        draws them, or in the format in which it reads."""
+        return fingerprint in (self.fingerprint, self.replies_fingerprint)
 
     # Text -------------------------------------------------------------------------------------------------------
 
@@ -104,7 +121,7 @@ class Subject:
 
         if self._kept is None or (capture is not None and capture.pool == "all"):  # of every token: too large to keep
             return made(range(len(prompts)), None)
-        keys = reply_keys(self.fingerprint, prompts, sampling, streams, capture, edits)
+        keys = reply_keys(self.replies_fingerprint, prompts, sampling, streams, capture, edits)
         return recalled(self._kept, keys, made, reply_out, reply_in)
 
     def score(
@@ -360,6 +377,13 @@ class Subject:
                 f"a conversation of {longest} tokens and {new} new ones exceed the context of "
                 f"{self.name}, {self.network.context} tokens; shorten it or ask for fewer"
             )
+
+
+def _state(model: Any) -> tuple[int, int, int]:
+    """Changes when weights are written, modules are put in or taken out, or hooks are."""
+    modules = list(model.modules())
+    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+    return sum(weight._version for weight in model.parameters()), len(modules), hooks
 
 
 def _after(progress: Progress | None, before: int) -> Progress | None:
