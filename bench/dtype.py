@@ -287,7 +287,7 @@ def turns(subjects: dict[str, Subject], seeds: range) -> list[dict[str, Any]]:
             one["bias"] - other["bias"],
             gap["standard_error"],
             gap["half_width"],
-            0.0,
+            None,
         ),
     ]
 
@@ -305,7 +305,7 @@ def _weighted(what: str, values: Sequence[float | None], weights: np.ndarray, ca
     f = np.array([value for value, kept in zip(values, there, strict=True) if kept], dtype=float)
     terms = weights[there] * (f - f.mean())
     error, half = terms.std(ddof=1) / math.sqrt(len(f)), 1.96 * f.std(ddof=1) / math.sqrt(cases)
-    return _row(what, "mixed", float(terms.mean()), float(error), float(half), 0.0)
+    return _row(what, "mixed", float(terms.mean()), float(error), float(half), None)
 
 
 def vectors(subjects: dict[str, Subject], seeds: range) -> list[dict[str, Any]]:
@@ -384,9 +384,14 @@ def _compared(found: dict[str, list[dict[str, tuple[float, float]]]]) -> list[di
     return rows
 
 
-def _row(what: str, name: str, bias: float, error: float, half: float, noise: float) -> dict[str, Any]:
+def _row(what: str, name: str, bias: float, error: float, half: float, noise: float | None) -> dict[str, Any]:
+    """noise: None where single values were not compared."""
     values = {"bias": bias, "standard_error": error, "half_width": half, "added_noise": noise}
-    return {"measure": what, "format": name, **{key: None if math.isnan(one) else one for key, one in values.items()}}
+    return {
+        "measure": what,
+        "format": name,
+        **{key: None if one is None or math.isnan(one) else one for key, one in values.items()},
+    }
 
 
 PARTS: dict[str, Callable[[dict[str, Subject], range], list[dict[str, Any]]]] = {
@@ -413,7 +418,7 @@ def _print(console: Console, name: str, rows: list[dict[str, Any]]) -> None:
             shown,
             f"{half:.4f}",
             share,
-            f"{row['added_noise']:.4f}",
+            "–" if row["added_noise"] is None else f"{row['added_noise']:.4f}",
         )
     console.print(table)
 

@@ -95,12 +95,10 @@ class Model:
         return {name: str(value) for name, value in given.items() if value not in (None, "auto")}
 
     def within(self, out: Path | None) -> Model:
-        """The same, in the number format in which the run in that folder was begun, unless one was asked for: so a run that
-        is resumed on another machine goes on as it began."""
+        """The same, in the number format in which the run in that folder was begun, unless one was asked for."""
         from greenroom.runs.folder import begun_dtype
 
-        begun = None if out is None or self.dtype != "auto" else begun_dtype(out)
-        return self if begun is None else replace(self, dtype=begun)
+        return replace(self, dtype=begun_dtype(out)) if self.dtype == "auto" else self
 
     def load(self) -> Subject:
         """The local model; GreenroomError in one line when there is none."""

@@ -26,10 +26,11 @@ from greenroom.reader.axis import cold_tokens
 from greenroom.reader.reader import Reader, load_reader
 from greenroom.reader.validation_verdict import grade, named, reasons, said
 from greenroom.reader.verdicts import judge
+from greenroom.runs.folder import begun_dtype
 from greenroom.runs.progress import Progress, duration
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.store import digest
-from greenroom.subject import Reply, Subject
+from greenroom.subject import Reply, Subject, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,14 +95,14 @@ def validate_reader(
     """Makes the labelled set, reads it, and reports AUCs by kind, length and domain, what fools the reader, and how often
     verdicts are right. Takes some minutes; the same call goes on where a killed one stopped, each kind of reply being kept
     when it is made. progress: hears beforehand about how long it will take, from a trial of some seconds."""
-    loaded = load_reader(reader)
+    loaded = load_reader(opened(reader, dtype=begun_dtype(out)) if isinstance(reader, str) else reader)
     shown = progress or Progress()
     shown.plan(STAGES)
     subject = loaded.subject
     axis = digest(loaded.axis.vector().numpy().tobytes())
     with open_run(
         out, kind="read-validation", subject_name=subject.name, fingerprint=subject.fingerprint,
-        config={"quick": quick, "axis": axis, "lengths": list(LENGTHS)}, seed=seed, progress=shown,
+        config={"quick": quick, "axis": axis, "lengths": list(LENGTHS), "dtype": subject.dtype}, seed=seed, progress=shown,
     ) as run:  # fmt: skip
         if not run.finished:
             asked = design(loaded, quick)

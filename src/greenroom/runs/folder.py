@@ -53,14 +53,15 @@ def existing(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     return manifest
 
 
-def begun_dtype(path: Path) -> str | None:
-    """The number format of the model in the run that is in a folder; None where there is no run, or it has none."""
+def begun_dtype(path: Path | None) -> str:
+    """The number format of the model in the run that is in a folder, so that it goes on in that one on another machine;
+    "auto" where there is no run, or it has none."""
     try:
-        manifest = read_json(path / MANIFEST)
-    except (GreenroomError, OSError):
-        return None  # what is wrong with it is said when it is opened
+        manifest = None if path is None else read_json(path / MANIFEST)
+    except GreenroomError:
+        manifest = None  # what is wrong with it is said when it is opened
     config = manifest.get("config") if isinstance(manifest, dict) else None
-    return config.get("dtype") if isinstance(config, dict) else None
+    return str((config.get("dtype") if isinstance(config, dict) else None) or "auto")
 
 
 def _mismatch(manifest: dict[str, Any], asked: dict[str, Any]) -> str:

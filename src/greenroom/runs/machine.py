@@ -109,7 +109,7 @@ def machine_checks(embedded: Callable[[], Path]) -> list[MachineCheck]:
 
     embedded: finds the file that `smollm2` stands for or raises GreenroomError; which one it is, the subject decides.
     """
-    return [_versions(), *_strength(), _device(), _short_floats(), _embedded(embedded), _cache()]
+    return [_versions(), *_strength(), _device(), _number_formats(), _embedded(embedded), _cache()]
 
 
 def _versions() -> MachineCheck:
@@ -149,7 +149,7 @@ def _device() -> MachineCheck:
     return MachineCheck("device", True, f"cpu, {torch.get_num_threads()} torch threads{asked}")
 
 
-def _short_floats() -> MachineCheck:
+def _number_formats() -> MachineCheck:
     """How replies are drawn, and the matrix rates that decide it."""
     try:
         has = instructions()

@@ -46,10 +46,11 @@ def measure(
     GreenroomError in one line.
     """
     from greenroom.runs import shared_results, timings
+    from greenroom.runs.folder import begun_dtype
     from greenroom.studies import study_named
 
     progress = progress or Progress()
-    who = model if isinstance(model, Logged) else opened(model)
+    who = model if isinstance(model, Logged) else opened(model, dtype=begun_dtype(out))
     studies = [study_named(name) for name in job.names]
     sizes: dict[str, Any] = {one.name: job.sizes.get(one.name) or one.sizes[job.size] for one in studies}
     stages = {one.name: _stages(one.parts_for(who, sizes[one.name]), who, sizes[one.name], seed) for one in studies}

@@ -3,23 +3,22 @@
 torch's fused attention takes five milliseconds a block for 64 decoding rows where these products take less than one, and rounds
 differently with the number of queries and keys that happen to share a forward. In bfloat16 one different bit grows, from
 block to block, into another token. A product of bfloat16 matrices sums in an order of its own, whatever the number of
-its rows (`check_batches` tries that on the machine at hand), so that a reply does not depend on its batch.
+its rows (`same_in_any_batch` tries that on the machine at hand), so that a reply does not depend on its batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "greenroom_grouped"
 # Keys are padded to a multiple of it: softmax of bfloat16 rows of another length takes five times as long.
-KEYS = 32
+KEY_BLOCK = 32
 # Weights of attention made at once: they stay in the processor's cache until they are used.
 CHUNK_BYTES = 1 << 22
 
@@ -38,10 +37,12 @@ def grouped_attention(
     group, key, dim), where a group of heads shares one. attention_mask: (batch, 1, token, key), added to the weights.
     """
     if attention_mask is None or any(others.get(name) is not None for name in ("position_bias", "softcap", "s_aux")):
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    short = -key.shape[2] % KEYS
+    short = -key.shape[2] % KEY_BLOCK
     if short:
         key, value = (torch.nn.functional.pad(part, (0, 0, 0, short)) for part in (key, value))
         floor = torch.finfo(attention_mask.dtype).min
@@ -67,12 +68,17 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: fl
     return found.view(rows, heads, tokens, value.shape[-1])
 
 
-AttentionInterface.register(NAME, grouped_attention)
+@cache
+def _register() -> None:
+    from transformers import AttentionInterface  # here, since it costs two seconds that reading a run need not pay
+
+    AttentionInterface.register(NAME, grouped_attention)
 
 
 @contextmanager
 def grouped(config: Any) -> Iterator[None]:
     """Within it, a model of this config attends by `grouped_attention`. Models that do not choose are left alone."""
+    _register()
     before = config._attn_implementation
     config._attn_implementation = NAME
     try:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from greenroom.errors import ModelError
-from greenroom.subject.attention import KEYS
+from greenroom.subject.attention import KEY_BLOCK
 
 
 class RowCache:
     """A transformers cache of one tensor a block.
 
     keys[layer], values[layer]: (rows, heads, length so far, head_dim), made on first use because only the first forward
-    tells a block's shape, and grown by KEYS positions at a time: what a forward sees is then the storage as it lies, which
+    tells a block's shape, and grown by KEY_BLOCK positions at a time: what a forward sees is then the storage as it lies, which
     products need not copy. Before each forward, `at(positions, length)` says where the new tokens go.
     """
 
@@ -98,7 +98,7 @@ class RowCache:
         tensor = store[layer]
         if tensor is None or tensor.shape[2] < length:
             # Zeros, since what is hidden by a weight of 0 must at least be a number.
-            grown = like.new_zeros(self.rows, like.shape[-3], length + -length % KEYS, like.shape[-1])
+            grown = like.new_zeros(self.rows, like.shape[-3], length + -length % KEY_BLOCK, like.shape[-1])
             if tensor is not None:
                 grown[:, :, : tensor.shape[2]] = tensor
             tensor = store[layer] = grown

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from greenroom.errors import ModelError
-from greenroom.subject.attention import KEYS, grouped
+from greenroom.subject.attention import KEY_BLOCK, grouped
 from greenroom.subject.cache import Prefix, RowCache, attention_mask
 from greenroom.subject.capture import Hooks, Pass, Stop
 from greenroom.subject.memory import retain_memory
@@ -100,12 +100,12 @@ class Network:
         """Final-norm hidden states (batch, token, d_model), or None when a hook ended the forward early."""
         length = int(positions.max()) + 1 if cache is not None else tokens.shape[1]
         alone = self.grouped and tokens.numel() == 1
-        if alone:  # a product of one row sums in another order than one of many: a token of padding keeps it company
+        if alone:  # a product of one row sums in another order than one of many, so a token of padding goes with it
             tokens, positions = tokens.expand(1, 2), torch.cat([positions, positions + 1], dim=1)
             state, length = replace(state, positions=positions), length + 1
         if cache is not None:
             if self.grouped:
-                length += -length % KEYS
+                length += -length % KEY_BLOCK
             cache.at(positions, length)
         hooks.current = state
         try:

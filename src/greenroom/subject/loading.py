@@ -20,7 +20,7 @@ from greenroom.processor import instructions
 from greenroom.store import atomic_path, cache_dir, digest
 from greenroom.subject.check import check_instrument, same_in_any_batch
 from greenroom.subject.forward import Network
-from greenroom.subject.short_floats import packed_copy
+from greenroom.subject.packed import packed_copy
 from greenroom.subject.subject import Subject, find_sinks
 
 EMBEDDED = "smollm2"

@@ -40,7 +40,7 @@ class Subject:
         self.model, self.tokenizer, self.name, self.fingerprint = model, tokenizer, name, fingerprint
         self.network = Network(model)
         self._copy = None if sampler is None else Network(sampler)
-        self._copied = _state(model)
+        self._copied = None if sampler is None else _state(model)
         self.chat = Chat(tokenizer)
         self.layers = len(self.network.blocks)
         self.d_model = int(self.network.config.hidden_size)

@@ -30,6 +30,7 @@ from greenroom.reader.posterior.contexts import ASSISTANT, assistant_context, co
 from greenroom.reader.posterior.likelihoods import BASELINE, TOP, Job, Likelihoods, Passage, Score, race, scorer
 from greenroom.reader.posterior.verdict import said
 from greenroom.reader.validation import interval_rows
+from greenroom.runs.folder import begun_dtype
 from greenroom.runs.progress import Progress, duration
 from greenroom.runs.run import Run, StageResult, open_run
 from greenroom.subject import Subject, opened
@@ -121,7 +122,7 @@ def validate_who(
     The same call with the same `out` goes on where a killed one stopped. tell: hears beforehand about how long it takes,
     on two cores 50 minutes for 310 replies of "roles", three and a half hours for "all".
     """
-    subject = opened(reader)
+    subject = opened(reader, dtype=begun_dtype(out))
     # The assistant is scored beside the roles for its gain, but is not among those to be told apart.
     contexts = (*role_contexts(EVERY), assistant_context()) if design == "roles" else contexts_of("all")
     contexts = tuple(one.model_copy(update={"instruction": one.instruction[:paraphrases]}) for one in contexts)
@@ -130,6 +131,7 @@ def validate_who(
         "replies": replies,
         "tokens": tokens,
         "contexts": {one.name: list(one.instruction) for one in contexts},
+        "dtype": subject.dtype,
     }
     rows = 1 + sum(len(one.instruction) for one in contexts)
     shown = progress or Progress()

@@ -18,15 +18,34 @@ from greenroom.directions.stored import store, stored
 from greenroom.errors import DirectionError
 from greenroom.processor import instructions, matrix_rate
 from greenroom.runs.folder import begun_dtype
+from greenroom.studies.running import measure
+from greenroom.studies.study import Job
 from greenroom.subject import Capture, Intervention, Subject, load
 from greenroom.subject.attention import grouped_attention
 from greenroom.subject.check import same_in_any_batch
 from greenroom.subject.forward import Network
-from greenroom.subject.short_floats import packed_copy
+from greenroom.subject.packed import packed_copy
 from greenroom.subject.tiny import ARCHITECTURES
 from greenroom.subject.tiny import tiny_model as random_model
 
-shorts = pytest.mark.skipif(instructions() is None, reason="this processor has no instructions for bfloat16")
+
+def _products_are_exact() -> bool:
+    """Whether plain products of this processor give a row the same bits, however many rows there are: what the engine
+    builds on, tried without the engine, so that a fault of the engine fails and is not skipped."""
+    if instructions() is None:
+        return False
+    draw = torch.Generator().manual_seed(0)
+    for width in (64, 576, 1536):
+        rows, weight = (torch.randn(256, width, generator=draw).bfloat16() for _ in range(2))
+        whole = torch.nn.functional.linear(rows, weight)
+        if any(not torch.equal(torch.nn.functional.linear(rows[:n], weight), whole[:n]) for n in (2, 3, 16, 33, 100)):
+            return False
+    return True
+
+
+shorts = pytest.mark.skipif(
+    not _products_are_exact(), reason="products of bfloat16 depend on how many rows they have here"
+)
 
 TALKS: list[Conversation] = [
     [
@@ -35,12 +54,6 @@ TALKS: list[Conversation] = [
     ]
     for n in range(12)
 ]
-
-
-def exact_or_skip(network: Network) -> None:
-    """What a processor nobody here has tried does with a row of a product is its own affair: then `auto` is float32."""
-    if not same_in_any_batch(network):
-        pytest.skip("products of this processor depend on how many rows they have")
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +82,22 @@ def test_attention_is_what_its_formula_says(rows: int, groups: int, share: int, 
         assert torch.allclose(found[:, :, head].double(), weights @ v, atol=1e-5)
 
 
+def test_attention_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch):
+    draw = torch.Generator().manual_seed(0)
+    query = torch.randn(5, 4, 3, 8, generator=draw)
+    key, value = (torch.randn(5, 2, 7, 8, generator=draw) for _ in range(2))
+    mask = torch.zeros(5, 1, 3, 7)
+    whole, _ = grouped_attention(torch.nn.Module(), query, key, value, mask)
+    monkeypatch.setattr("greenroom.subject.attention.CHUNK_BYTES", 1)
+    parts, _ = grouped_attention(torch.nn.Module(), query, key, value, mask)
+    assert torch.allclose(parts, whole, atol=1e-6)
+
+
 @shorts
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, len(TALKS) - 1), min_size=1, max_size=8, unique=True), st.integers(0, 3))
 def test_a_reply_is_the_same_in_any_batch(mixed: Subject, some: list[int], seed: int):
-    exact_or_skip(mixed.sampler)
+    assert same_in_any_batch(mixed.sampler)
     how: dict[str, Any] = {"max_new_tokens": 20, "temperature": 1.0, "top_k": 0, "seed": seed}
     together = mixed.generate(TALKS, **how)
     for index, reply in zip(some, mixed.generate([TALKS[index] for index in some], **how), strict=True):
@@ -86,13 +110,11 @@ def test_a_reply_is_the_same_in_any_batch(mixed: Subject, some: list[int], seed:
 @shorts
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_gives_the_same_bits_in_any_batch(architecture: str):
-    exact_or_skip(Network(packed_copy(random_model("llama"))))
     assert same_in_any_batch(Network(packed_copy(random_model(architecture))))
 
 
 @shorts
 def test_under_edits_and_with_capture_too(mixed: Subject):
-    exact_or_skip(mixed.sampler)
     vector = torch.sin(torch.arange(mixed.d_model, dtype=torch.float32))
     how: dict[str, Any] = {
         "max_new_tokens": 12, "capture": Capture((1, 2)), "interventions": [Intervention("steer", 1, vector, 3.0)],
@@ -183,8 +205,14 @@ def test_a_run_goes_on_in_the_format_in_which_it_began(
     assert begun_dtype(out) == begun
     capsys.readouterr()
     other = "mixed" if begun == "float32" else "float32"
+    monkeypatch.setattr("greenroom.subject.loading.same_in_any_batch", lambda _: True)
     monkeypatch.setattr("greenroom.subject.loading.instructions", lambda: "some" if other == "mixed" else None)
     assert ran(command) == 0  # a finished run is shown again
+    made = measure(Job("eval", ("juggling",), "quick"), str(tiny_model), tmp_path / "python")
+    assert begun_dtype(made.path) == other  # a new one is in this machine's own
+    assert measure(Job("eval", ("juggling",), "quick"), str(tiny_model), made.path).path == made.path
+    monkeypatch.setattr("greenroom.subject.loading.instructions", lambda: "some" if begun == "mixed" else None)
+    assert measure(Job("eval", ("juggling",), "quick"), str(tiny_model), made.path).path == made.path
     capsys.readouterr()
     assert ran([*command, "--dtype", other]) == 2
     assert f'dtype = "{begun}"' in capsys.readouterr().err
@@ -206,10 +234,10 @@ def test_the_doctor_says_the_rates(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.model
 @shorts
-def test_the_embedded_model_says_the_same_alone_and_among_many(smollm2: Subject):
-    if smollm2.dtype != "mixed":
-        pytest.skip("auto draws in float32 here")
+def test_the_embedded_model_says_the_same_alone_and_among_many():
+    subject = load("smollm2", dtype="mixed")
+    assert same_in_any_batch(subject.sampler)
     talks: list[Conversation] = [[{"role": "user", "content": f"Tell me about the number {n}."}] for n in range(20)]
     how: dict[str, Any] = {"max_new_tokens": 24, "temperature": 0.7, "top_p": 0.9, "seed": 3}
-    together = smollm2.generate(talks, **how)
-    assert [smollm2.generate([talk], **how)[0].tokens for talk in talks[:4]] == [one.tokens for one in together[:4]]
+    together = subject.generate(talks, **how)
+    assert [subject.generate([talk], **how)[0].tokens for talk in talks[:4]] == [one.tokens for one in together[:4]]
